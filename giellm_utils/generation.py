@@ -1,0 +1,164 @@
+"""Batched greedy decoding, sorted by length; predictions.jsonl.
+
+With `vocabulary: corpus` the output layer scores only the rows of tokens that occur in the texts or
+the schema (a few thousand of Gemma's 262,144). On SCNM this took 0.17 s an item instead of 0.89 at the
+same F1: the output layer is most of the model, and no correct target needs another token.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from giellm_utils.config import GenerationConfig
+from giellm_utils.converter import Converter
+from giellm_utils.schema import Level, Record
+from giellm_utils.storage import read_jsonl, write_jsonl
+
+
+class GenerationError(RuntimeError):
+    """Decoding that could not finish; the message says how far it came and how to go on."""
+
+
+class RestrictedHead(torch.nn.Module):
+    """An output layer that scores only `ids`; all other logits are -inf.
+
+    forward: hidden [..., H] -> logits [..., V]. Exact on the rows it scores.
+    """
+
+    def __init__(self, head: torch.nn.Linear, ids: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("ids", ids.to(head.weight.device))
+        self.register_buffer("rows", head.weight.detach()[self.ids].clone())
+        self.vocabulary = head.weight.shape[0]
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        logits = hidden.new_full((*hidden.shape[:-1], self.vocabulary), float("-inf"))
+        logits[..., self.ids] = hidden @ self.rows.T
+        return logits
+
+
+def corpus_vocabulary(tokenizer: PreTrainedTokenizerFast, strings: Iterable[str]) -> torch.Tensor:
+    """Sorted ids of all tokens that occur in `strings`, of single characters of theirs, and of the end
+    of sequence. Characters too: a span may start or end inside a token of its text."""
+    ids = {tokenizer.eos_token_id}
+    characters: set[str] = set()
+    for chunk in strings:
+        ids.update(tokenizer(chunk, add_special_tokens=False).input_ids)
+        characters.update(chunk)
+    for character in characters:
+        ids.update(tokenizer(character, add_special_tokens=False).input_ids)
+    return torch.tensor(sorted(ids))
+
+
+def schema_strings(converter: Converter) -> list[str]:
+    """All fixed pieces of a task's targets, as they meet the tokenizer: alone and joined by marks."""
+    task = converter.task
+    pieces = [converter.options, f":{task.none};", ":;\\", "\\:\\;\\\\"]
+    for part in task.parts:
+        pieces += [part.instruction, f"{part.instruction}:{task.none};", f"{converter.close}{part.instruction}:",
+                   *(f":{label};" for label in part.labels), *(f";{label};" for label in part.labels)]
+    return pieces
+
+
+def new_token_budget(tokenizer: PreTrainedTokenizerFast, targets: Iterable[str]) -> int:
+    """Longest gold target of the training set in tokens, a quarter more, and the end of sequence.
+
+    Test targets may be longer than any seen in training; what is cut is counted as truncated.
+    """
+    longest = max(len(tokenizer(t, add_special_tokens=False).input_ids) for t in targets)
+    return longest + longest // 4 + 1
+
+
+def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], budget: int,
+             config: GenerationConfig, on_batch=None, done: int = 0, title: str = "") -> None:
+    """Greedy continuations of `prompts` in batches sorted by token length.
+
+    Calls `on_batch(indices, outputs)` after each batch, outputs as {"output", "truncated", "tokens"};
+    `done` leading batches are skipped (resume: batches stay the same, hence so does bf16 output).
+    """
+    lengths = [len(ids) for ids in tokenizer(list(prompts)).input_ids]
+    order = sorted(range(len(prompts)), key=lambda i: (lengths[i], i))
+    batches = [order[i:i + config.batch_size] for i in range(0, len(order), config.batch_size)]
+    tokenizer.padding_side = "left"
+    model.eval()
+    start = time.monotonic()
+    bar = tqdm(total=len(prompts), initial=sum(map(len, batches[:done])), desc=title, unit="text",
+               mininterval=2, ncols=90)
+    for batch in batches[done:]:
+        if time.monotonic() - start > config.minutes * 60:
+            raise GenerationError(f"decoding {title} passed generation.minutes={config.minutes:g} after {bar.n} of "
+                                  f"{len(prompts)} texts; run again to go on from there, or raise it")
+        inputs = tokenizer([prompts[i] for i in batch], return_tensors="pt", padding=True).to(model.device)
+        with torch.inference_mode():
+            ids = model.generate(
+                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=budget,
+                do_sample=False, num_beams=1, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+        outputs = []
+        for row in ids[:, inputs["input_ids"].shape[1]:].tolist():
+            ended = tokenizer.eos_token_id in row
+            row = row[:row.index(tokenizer.eos_token_id)] if ended else row
+            text = tokenizer.decode(row, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            outputs.append({"output": text, "truncated": not ended, "tokens": len(row)})
+        on_batch(batch, outputs)
+        bar.update(len(batch))
+    bar.close()
+
+
+def prediction_row(converter: Converter, record: Record, level: Level, output: dict) -> dict:
+    """One line of predictions.jsonl: gold, raw output, parsed output and named problems."""
+    parsed = converter.parse(output["output"], level, record.text)
+    return {
+        "id": record.id, "task": record.task, "level": level, "text": record.text,
+        "gold": {"label": record.label, "target": converter.target(record, level),
+                 "items": [{"kind": i.kind, "label": i.label, "surfaces": list(i.surfaces)} for i in record.items()]},
+        **output,
+        "parsed": {"label": parsed.label, "words_raw": parsed.words_raw,
+                   "items": [{"kind": i.kind, "label": i.label, "surfaces": list(i.surfaces)} for i in parsed.items]},
+        "problems": [{"name": p.name, "detail": p.detail} for p in parsed.problems]}
+
+
+def predict(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, converter: Converter,
+            records: Sequence[Record], level: Level, budget: int, config: GenerationConfig, path: Path) -> list[dict]:
+    """Predictions for `records` at `level`, in their order; written to `path`, resumed from its .partial.
+
+    The caller restricts the output layer (RestrictedHead) if it wants to.
+    """
+    partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows: dict[str, dict] = {}
+    done = 0
+    if partial.exists():
+        # A kill may cut the last line: whole batches only.
+        whole = [line for line in partial.read_text(encoding="utf-8").split("\n")[:-1]]
+        done = len(whole)
+        for line in whole:
+            rows.update({row["id"]: row for row in json.loads(line)})
+    with partial.open("r+" if done else "w", encoding="utf-8") as file:
+        if done:
+            file.truncate(len(("\n".join(whole) + "\n").encode("utf-8")))
+            file.seek(0, 2)
+
+        def keep(indices: list[int], outputs: list[dict]) -> None:
+            batch = [prediction_row(converter, records[i], level, o) for i, o in zip(indices, outputs, strict=True)]
+            rows.update({row["id"]: row for row in batch})
+            file.write(json.dumps(batch, ensure_ascii=False) + "\n")
+            file.flush()
+
+        generate(model, tokenizer, [converter.prompt(r.text, level) for r in records], budget, config,
+                 on_batch=keep, done=done, title=f"{converter.task.name} {level}")
+    ordered = [rows[r.id] for r in records]
+    write_jsonl(path, ordered)
+    partial.unlink()
+    return ordered
+
+
+def read_predictions(path: Path) -> list[dict]:
+    """The rows of a predictions.jsonl."""
+    return read_jsonl(path)

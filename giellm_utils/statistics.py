@@ -1,0 +1,201 @@
+"""Bootstrap intervals and paired tests over documents.
+
+Everything reported is a function of sums over documents: accuracy is sum(correct) / sum(1), micro-F1
+is sum(2tp) / sum(2tp + fp + fn). A resample draws whole documents with replacement, so the items of
+one document, which are not independent, stay together (Efron and Tibshirani 1993, chapters 13, 16;
+for paired systems Koehn 2004, "Statistical significance tests for machine translation evaluation").
+The same seed and number of documents always give the same resamples: the metrics of one table are
+resampled together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy.stats import binomtest
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+Verdict = Literal["higher", "lower", "undecided"]
+
+#: Draws counted at once; holds the memory of a bootstrap near 50 MB whatever the number of documents.
+_DRAWS_AT_ONCE = 2_000_000
+#: Sums of fractions differ in their last bits with the order of addition, which BLAS chooses.
+_DECIMALS = 12
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % percentile interval over `n` documents.
+
+    Values are shares (0 to 1) unless the metric says otherwise; None where the estimate is undefined
+    (its denominator sums to zero). An estimate of exactly 0 or 1 has an interval of width zero: the
+    bootstrap cannot see documents that are not in the sample.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """a - b on the same `n` documents, with its 95 % interval and two-sided bootstrap p-value.
+
+    `verdict` says whether a is "higher" or "lower" than b; "undecided" when the interval contains
+    zero or the difference is undefined.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    n: int
+    verdict: Verdict
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def resampled_sums(columns: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
+    """Column sums of `resamples` bootstrap samples of documents: [n_docs, k] -> [resamples, k].
+
+    Not scipy.stats.bootstrap: it gathers every column for every resample (0.4 s for one ratio of
+    4,343 documents), whereas counting how often each document was drawn turns all the columns of a
+    table into one matrix product on the very same draws.
+    """
+    n, k = columns.shape
+    sums = np.zeros((resamples, k))
+    if n == 0:
+        return sums
+    rng = np.random.default_rng(seed)
+    step = max(1, _DRAWS_AT_ONCE // n)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        draws = rng.integers(n, size=(rows, n), dtype=np.int64) + n * np.arange(rows)[:, None]
+        counts = np.bincount(draws.ravel(), minlength=rows * n).reshape(rows, n)
+        sums[start:start + rows] = counts.astype(float) @ columns
+    return sums
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Elementwise numerator / denominator; NaN where the denominator is zero."""
+    numerator, denominator = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0)
+
+
+def sums_intervals(columns: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], *,
+                   resamples: int = RESAMPLES, seed: int) -> list[Interval]:
+    """Intervals of `statistic`, any function of column sums ([..., k] -> [..., m]); m of them.
+
+    `columns` is [n_docs, k]. Resamples in which the statistic is undefined (NaN) are left out of the
+    percentiles. Raises ValueError when a column holds NaN or infinity.
+    """
+    columns = _checked(columns, resamples)
+    values = np.atleast_1d(statistic(columns.sum(axis=0)))
+    draws = statistic(resampled_sums(columns, resamples=resamples, seed=seed))
+    return [_interval(float(v), draws[:, j], len(columns)) for j, v in enumerate(values)]
+
+
+def ratio_intervals(numerators: np.ndarray, denominators: np.ndarray, *,
+                    resamples: int = RESAMPLES, seed: int) -> list[Interval]:
+    """m ratios of sums, resampled together; both arrays are [n_docs, m]."""
+    numerators, denominators = np.asarray(numerators, float), np.asarray(denominators, float)
+    if numerators.shape != denominators.shape:
+        raise ValueError(f"numerator and denominator have the shapes {numerators.shape} and "
+                         f"{denominators.shape}: give one value of each for every document")
+    m = numerators.shape[1]
+    return sums_intervals(np.hstack([numerators, denominators]),
+                          lambda s: ratio(s[..., :m], s[..., m:]), resamples=resamples, seed=seed)
+
+
+def ratio_interval(numerator: np.ndarray, denominator: np.ndarray, *,
+                   resamples: int = RESAMPLES, seed: int) -> Interval:
+    """sum(numerator) / sum(denominator) over documents, with its 95 % percentile interval.
+
+    Both arrays are [n_docs]. The value is None when the denominator sums to zero. Raises ValueError
+    when the lengths differ or a value is NaN.
+    """
+    return ratio_intervals(np.reshape(numerator, (-1, 1)), np.reshape(denominator, (-1, 1)),
+                           resamples=resamples, seed=seed)[0]
+
+
+def paired_difference(num_a: np.ndarray, den_a: np.ndarray, num_b: np.ndarray, den_b: np.ndarray, *,
+                      resamples: int = RESAMPLES, seed: int) -> Difference:
+    """ratio a - ratio b on the same documents, resampled together; four arrays [n_docs].
+
+    The p-value inverts the percentile interval: twice the smaller share of resamples on either side
+    of zero, with the sample itself counted in so that it is never zero. Raises ValueError when the
+    lengths differ or a value is NaN.
+    """
+    arrays = [np.asarray(x, float) for x in (num_a, den_a, num_b, den_b)]
+    if len({x.shape for x in arrays}) > 1:
+        raise ValueError(f"the four arrays of a paired difference have the shapes "
+                         f"{[x.shape for x in arrays]}: give the same documents in the same order")
+    columns = _checked(np.column_stack(arrays), resamples)
+
+    def difference(sums: np.ndarray) -> np.ndarray:
+        return np.round(ratio(sums[..., 0], sums[..., 1]) - ratio(sums[..., 2], sums[..., 3]), _DECIMALS)
+
+    value = float(difference(columns.sum(axis=0)))
+    draws = difference(resampled_sums(columns, resamples=resamples, seed=seed))
+    found = _interval(value, draws, len(columns))
+    p_value = None
+    if found.value is not None:
+        draws = draws[np.isfinite(draws)]
+        tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
+        p_value = min(1.0, 2 * (tail + 1) / (len(draws) + 1))
+    return Difference(found.value, found.low, found.high, p_value, found.n, verdict(found))
+
+
+def verdict(interval: Interval) -> Verdict:
+    """On which side of zero the whole interval lies; "undecided" when it contains zero."""
+    if interval.low is not None and interval.low > 0:
+        return "higher"
+    if interval.high is not None and interval.high < 0:
+        return "lower"
+    return "undecided"
+
+
+def mcnemar_exact(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
+    """Two-sided exact McNemar p-value that two systems err equally often on the same documents.
+
+    Both arrays are [n_docs] of 0/1 or bool. A binomial test on the documents where exactly one of
+    them is right (McNemar 1947); 1.0 when there are none. Raises ValueError when the lengths differ
+    or a value is neither 0 nor 1.
+    """
+    a, b = np.asarray(correct_a, float), np.asarray(correct_b, float)
+    if a.shape != b.shape:
+        raise ValueError(f"McNemar's test compares the same documents, but got {a.shape} and {b.shape}")
+    if not (np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all()):
+        raise ValueError("McNemar's test wants 0 or 1 for every document: give a right-or-wrong metric "
+                         "that applies to the level")
+    only_a, only_b = int((a > b).sum()), int((b > a).sum())
+    return float(binomtest(only_a, only_a + only_b, 0.5).pvalue) if only_a + only_b else 1.0
+
+
+def _checked(columns: np.ndarray, resamples: int) -> np.ndarray:
+    if resamples < 1:
+        raise ValueError(f"resamples is {resamples}: it must be at least 1")
+    columns = np.asarray(columns, float)
+    bad = np.argwhere(~np.isfinite(columns))
+    if len(bad):
+        raise ValueError(f"document number {bad[0][0]} has no finite value ({columns[tuple(bad[0])]}): "
+                         "leave out metrics that do not apply to the level")
+    return columns
+
+
+def _interval(value: float, draws: np.ndarray, n: int) -> Interval:
+    draws = draws[np.isfinite(draws)]
+    if not np.isfinite(value) or not len(draws):
+        return Interval(None, None, None, n)
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.round(np.percentile(draws, [tail, 100 - tail]), _DECIMALS)
+    return Interval(value, float(low), float(high), n)

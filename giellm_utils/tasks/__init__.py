@@ -1,0 +1,49 @@
+"""The datasets, one small module a family: labels, Instruction Words, source item -> Record."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any, Literal
+
+from giellm_utils.schema import Task
+from giellm_utils.sources import SourceError
+from giellm_utils.tasks import scnm, scpos, tcree
+from giellm_utils.tasks.dataset import Dataset
+
+__all__ = ["TASKS", "Dataset", "get_task", "load_dataset"]
+
+Source = Literal["embedded", "open", "auto"]
+
+_FAMILIES: tuple[ModuleType, ...] = (scnm, scpos, tcree)
+_FAMILY: dict[str, ModuleType] = {task.name: module for module in _FAMILIES for task in module.TASKS}
+
+#: name -> Task, in the paper's order.
+TASKS: dict[str, Task] = {task.name: task for module in _FAMILIES for task in module.TASKS}
+
+
+def get_task(name: str) -> Task:
+    """The task called `name`; raises KeyError with the known names."""
+    if name not in TASKS:
+        raise KeyError(f"no task {name!r}; known tasks: {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def load_dataset(name: str, source: Source = "auto", **options: Any) -> Dataset:
+    """The dataset of task `name`.
+
+    source "embedded" is the mini corpus of the package, "open" the real corpus under our
+    annotation layer (raises SourceError when it cannot be had), "auto" the open one, else the
+    embedded one after a warning on stderr. `options` are the family's own: see its `load`.
+    """
+    if source not in ("embedded", "open", "auto"):
+        raise ValueError(f"source must be embedded, open or auto, not {source!r}")
+    task = get_task(name)
+    family = _FAMILY[name]
+    if source != "auto":
+        return family.load(task, source, **options)
+    try:
+        return family.load(task, "open", **options)
+    except SourceError as error:
+        print(f"warning: {name} falls back to the embedded mini corpus: {error}", file=sys.stderr)
+        return family.load(task, "embedded", **options)

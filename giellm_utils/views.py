@@ -1,0 +1,291 @@
+"""HTML for the notebooks: records, prompts, scores and predictions, escaped and without scripts.
+
+GitHub's notebook page drops <style> and scripts and may be dark, so every element carries inline
+styles, and colour always comes with background. Colour is never the only cue: a span also shows
+its label. Invisible characters (controls, bidi overrides, zero-width) are shown by their number,
+so that a text cannot hide anything or reorder the page.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from itertools import islice
+from typing import Any, Literal, NamedTuple
+
+from giellm_utils.schema import Record, Task
+
+#: Names of metrics and systems, in the order in which tables and figures show them.
+METRIC_TITLES = {"tl": "TL, text label", "wl_exact": "WL, exact", "wl_set": "WL, as a set",
+                 "wl_words": "WL, share of words", "all": "ALL, both levels", "all_set": "ALL, as a set",
+                 "f1": "word micro-F1", "offset_f1": "offset micro-F1"}
+SYSTEM_TITLES = {"joint": "joint", "text": "text only", "words": "words only", "majority": "majority class",
+                 "always_empty": "always empty"}
+
+#: (light background, dark line) pairs from the Okabe-Ito hues; all carry INK at over 7:1.
+TINTS = (("#CFE6F5", "#0072B2"), ("#FBE3B5", "#A66F00"), ("#C9ECDF", "#00785A"), ("#F6D9E8", "#A84C7F"),
+         ("#FBD5C2", "#B84A00"), ("#DDF1FC", "#2C7DA8"), ("#FBF7B8", "#7D7600"), ("#E2E2E2", "#555555"))
+INK, PAPER, FAINT, RULE = "#1b1f24", "#ffffff", "#57606a", "#d0d7de"
+_RIGHT, _WRONG = "#00785A", "#B84A00"
+_BASE = f"color:{INK};background:{PAPER};"
+_SMALL = f"color:{FAINT};background:{PAPER};font-size:85%;"
+_CELL = _BASE + f"border:1px solid {RULE};padding:4px 8px;text-align:left;vertical-align:top;"
+_CODE = _CELL + "font-family:monospace;white-space:normal;word-break:break-all;"
+
+
+class Html:
+    """A piece of HTML that a notebook shows as such."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    def _repr_html_(self) -> str:
+        return self.source
+
+    def __str__(self) -> str:
+        return self.source
+
+
+class Mark(NamedTuple):
+    """A highlighted range [start, end) of a text, in code points; `plain` marks get a line, no tag."""
+
+    start: int
+    end: int
+    label: str
+    plain: bool = False
+
+
+def tints(labels: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """A (background, line) pair for each label, by its place; they repeat after eight."""
+    return {label: TINTS[i % len(TINTS)] for i, label in enumerate(dict.fromkeys(labels))}
+
+
+def safe(text: str) -> str:
+    """`text` as HTML: escaped, line breaks shown as ↵, invisible characters as their code point."""
+    out = []
+    for c in text:
+        if c == "\n":
+            out.append("↵")
+        elif unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+            out.append(f'<span style="color:{PAPER};background:{FAINT};font-size:75%;">U+{ord(c):04X}</span>')
+        else:
+            out.append(escape(c))
+    return "".join(out)
+
+
+def highlight(text: str, marks: Sequence[Mark], colours: Mapping[str, tuple[str, str]]) -> str:
+    """`text` with `marks` coloured and tagged; they may nest or cross.
+
+    The text is cut at every border. A piece takes the background of the shortest mark over it and,
+    where several lie over it, the line of the longest; the tag stands where its mark ends.
+    """
+    borders = sorted({0, len(text), *(b for m in marks for b in (m.start, m.end) if b <= len(text))})
+    out = []
+    for start, end in zip(borders, borders[1:], strict=False):
+        over = sorted((m for m in marks if m.start <= start and end <= m.end),
+                      key=lambda m: (m.plain, m.end - m.start))
+        piece = safe(text[start:end])
+        if not over:
+            out.append(piece)
+            continue
+        inner, outer = over[0], over[-1]
+        title = escape(", ".join(f"{m.label} [{m.start}, {m.end})" for m in over))
+        if inner.plain:
+            style = f"{_BASE}border-bottom:2px dotted {FAINT};"
+        else:
+            line = f"2px {'dotted' if outer.plain else 'solid'} {colours[outer.label][1]}"
+            style = f"color:{INK};background:{colours[inner.label][0]};" + (
+                f"border-bottom:{line};" if len(over) > 1 else "")
+        tags = "".join(_tag(m.label, colours) for m in over if m.end == end and not m.plain)
+        out.append(f'<span title="{title}" style="{style}">{piece}</span>{tags}')
+    return "".join(out)
+
+
+def _tag(label: str, colours: Mapping[str, tuple[str, str]]) -> str:
+    return (f'<span style="color:{PAPER};background:{colours[label][1]};font-size:70%;padding:0 3px;'
+            f'margin:0 2px 0 0;border-radius:0 3px 3px 0;">{safe(label)}</span>')
+
+
+def _chip(label: str) -> str:
+    return (f'<span style="color:{INK};background:#eaeef2;border:1px solid {RULE};border-radius:3px;'
+            f'padding:0 5px;margin-right:6px;font-size:85%;">{safe(label)}</span>')
+
+
+def _page(parts: Iterable[str]) -> Html:
+    return Html(f'<div style="{_BASE}padding:8px;line-height:1.9;text-align:left;">{"".join(parts)}</div>')
+
+
+def _item(label: str, surfaces: Sequence[str]) -> str:
+    if len(surfaces) == 2:
+        return f"{safe(surfaces[0])} —<b>{safe(label)}</b>→ {safe(surfaces[1])}"
+    return f"<b>{safe(label)}</b> {safe(surfaces[0])}"
+
+
+def _count(shown: int, total: int, what: str) -> str:
+    return f'<div style="{_SMALL}">{shown} of {total} {what}</div>' if shown < total else ""
+
+
+def records(records: Sequence[Record], task: Task, limit: int = 20) -> Html:
+    """The first `limit` records, their spans highlighted and tagged with the label.
+
+    Where a task has relations or several parts, each part's words also stand on a line of their own.
+    """
+    colours = tints(label for part in task.parts for label in part.labels)
+    listed = len(task.parts) > 1 or any(part.shape == "relation" for part in task.parts)
+    out = []
+    for record in records[:limit]:
+        marks = [Mark(s.start, s.end, w.label, w.tail is not None) for w in record.words for s in w.spans]
+        lines = []
+        for part in task.parts if listed else ():
+            items = [_item(w.label, [s.of(record.text) for s in w.spans])
+                     for w in record.words if w.kind == part.kind]
+            lines.append(f'<div style="{_SMALL}padding-left:16px;">{safe(part.instruction)}: '
+                         f'{" · ".join(items) or safe(task.none)}</div>')
+        out.append(f'<div style="{_BASE}border-bottom:1px solid {RULE};padding:4px 0;">{_chip(record.label)}'
+                   f'{highlight(record.text, marks, colours)}{"".join(lines)}'
+                   f'<div style="{_SMALL}">{safe(record.id)} · {safe(record.split)}</div></div>')
+    return _page([*out, _count(len(out), len(records), "records")])
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], style: Sequence[str]) -> str:
+    """A table of ready HTML cells; `style` per column."""
+    def row(cells: Sequence[str], tag: str) -> str:
+        styles = [_CELL + "font-weight:bold;"] * len(cells) if tag == "th" else style
+        return f'<tr style="{_BASE}">' + "".join(
+            f'<{tag} style="{s}">{c}</{tag}>' for c, s in zip(cells, styles, strict=True)) + "</tr>"
+
+    return (f'<table style="{_BASE}border-collapse:collapse;">{row(head, "th")}'
+            f'{"".join(row(r, "td") for r in rows)}</table>')
+
+
+def side_by_side(rows: Iterable[Mapping[str, str]]) -> Html:
+    """Prompt and target of each level beside each other; rows {"level", "prompt", "target"}."""
+    cells = [(safe(r["level"]), safe(r["prompt"]), safe(r["target"])) for r in rows]
+    return _page([_table(("level", "prompt: what the model reads", "target: what it should write"), cells,
+                         (_CELL + "white-space:nowrap;", _CODE, _CODE))])
+
+
+def scores_table(scores_of_task: Mapping[str, Mapping[str, Any]], group: str = "all") -> Html:
+    """Systems by metrics of one task, each cell "value [low, high]" in per cent (95 % interval).
+
+    `scores_of_task` is {system: {group: {metric: {"value", "low", "high", "n"} or None}}} with values
+    in [0, 1]; `group` names the documents, "all" or another that the scores hold.
+    """
+    found = {s: {m: v for m, v in scores.get(group, {}).items() if isinstance(v, Mapping) and "value" in v}
+             for s, scores in scores_of_task.items()}
+    present = {m for scores in found.values() for m in scores}
+    metrics = [m for m in METRIC_TITLES if m in present] + sorted(present - METRIC_TITLES.keys())
+    systems = sorted(found, key=lambda s: list(SYSTEM_TITLES).index(s) if s in SYSTEM_TITLES else 99)
+    rows = []
+    for system in systems:
+        sizes = sorted({v["n"] for v in found[system].values() if v.get("n") is not None})
+        rows.append((f"<b>{safe(SYSTEM_TITLES.get(system, system))}</b>",
+                     *(_score(found[system].get(m)) for m in metrics), ", ".join(map(str, sizes)) or "–"))
+    style = _CELL + "white-space:nowrap;text-align:right;"
+    head = ("per cent", *(safe(METRIC_TITLES.get(m, m)) for m in metrics), "n")
+    return _page([_table(head, rows, (_CELL + "white-space:nowrap;", *[style] * (len(metrics) + 1)))])
+
+
+def _score(score: Mapping[str, Any] | None) -> str:
+    if score is None or score["value"] is None:
+        return "–"
+    interval = ""
+    if score.get("low") is not None and score.get("high") is not None:
+        interval = f' <span style="{_SMALL}">[{100 * score["low"]:.1f}, {100 * score["high"]:.1f}]</span>'
+    return f'{100 * score["value"]:.1f}{interval}'
+
+
+# -- predictions ---------------------------------------------------------------------------------
+
+
+class Diff(NamedTuple):
+    """What one prediction got wrong; `label_right` is None where no text label was asked for."""
+
+    label_right: bool | None
+    missing: Counter
+    spurious: Counter
+
+    @property
+    def right(self) -> bool:
+        return self.label_right is not False and not self.missing and not self.spurious
+
+
+def compare(row: Mapping[str, Any]) -> Diff:
+    """Gold against parsed, as `wl_set` and TL see it, for the levels that the gold target holds."""
+    gold, parsed = row["gold"], row["parsed"]
+    label = gold.get("label") or ""
+    # A target is "<label>" + words, "<label>" or words alone; marks are one character each.
+    with_label = bool(label) and gold["target"][1:1 + len(label)] == label
+    with_words = not with_label or len(gold["target"]) > len(label) + 2
+    wanted, given = ([_key(i) for i in side["items"]] if with_words else [] for side in (gold, parsed))
+    return Diff(parsed["label"] == label if with_label else None,
+                Counter(wanted) - Counter(given), Counter(given) - Counter(wanted))
+
+
+def _key(item: Mapping[str, Any]) -> tuple[str, str, tuple[str, ...]]:
+    return item["kind"], item["label"], tuple(item["surfaces"])
+
+
+def _marks(items: Iterable[Mapping[str, Any]], text: str) -> list[Mark]:
+    """Places of `items`: the k-th one with the same surface is its k-th occurrence (canonical rule)."""
+    after: dict[tuple[str, str], int] = defaultdict(int)
+    marks = []
+    for item in items:
+        plain = len(item["surfaces"]) > 1
+        for surface in item["surfaces"]:
+            key = (item["kind"], surface)
+            at = text.find(surface, 0 if plain else after[key]) if surface else -1
+            at = text.rfind(surface) if at < 0 and surface else at
+            if at >= 0:
+                after[key] = at + len(surface)
+                marks.append(Mark(at, at + len(surface), item["label"], plain))
+    return marks
+
+
+def predictions(rows: Iterable[Mapping[str, Any]], limit: int = 20,
+                only: Literal["right", "wrong"] | None = None) -> Html:
+    """A list of predictions to open and close: gold and predicted, missing and spurious items.
+
+    `rows` are the dicts of predictions.jsonl; "right" is TL and the items as a multiset, where asked.
+    Raises ValueError for an unknown `only`.
+    """
+    if only not in ("right", "wrong", None):
+        raise ValueError(f'only is {only!r}; give "right", "wrong" or None')
+    compared = [(row, compare(row)) for row in rows]
+    kept = [(row, diff) for row, diff in compared if only is None or diff.right == (only == "right")]
+    labels = (i["label"] for row, _ in kept for side in ("gold", "parsed") for i in row[side]["items"])
+    colours = tints(sorted(set(labels)))
+    shown = [_prediction(row, diff, colours) for row, diff in islice(kept, limit)]
+    head = (f'<div style="{_SMALL}">{sum(d.right for _, d in compared)} of {len(compared)} right'
+            f'{f"; only the {only} ones are listed" if only else ""}</div>')
+    return _page([head, *shown, _count(len(shown), len(kept), "listed")])
+
+
+def _prediction(row: Mapping[str, Any], diff: Diff, colours: Mapping[str, tuple[str, str]]) -> str:
+    text, gold, parsed = row["text"], row["gold"], row["parsed"]
+    sign, colour = ("✓", _RIGHT) if diff.right else ("✗", _WRONG)
+    lines = []
+    for name, side in (("gold", gold), ("predicted", parsed)):
+        relations = [_item(i["label"], i["surfaces"]) for i in side["items"] if len(i["surfaces"]) == 2]
+        lines.append((name, (_chip(side["label"]) if side["label"] else "")
+                      + highlight(text, _marks(side["items"], text), colours)
+                      + (f'<div style="{_SMALL}">{" · ".join(relations)}</div>' if relations else "")))
+    if diff.label_right is False:
+        lines.append(("text label", f'{safe(parsed["label"] or "none")} instead of {safe(gold["label"])}'))
+    for name, items in (("missing", diff.missing), ("spurious", diff.spurious)):
+        if items:
+            lines.append((name, " · ".join(_item(label, surfaces) + (f" ×{n}" if n > 1 else "")
+                                           for (_, label, surfaces), n in items.items())))
+    problems = [f'{safe(p["name"])}: {safe(p["detail"])}' for p in row["problems"]]
+    if row.get("truncated"):
+        problems.append("truncated: the budget of new tokens ran out")
+    if problems:
+        lines.append(("problems", " · ".join(problems)))
+    lines.append(("raw output", f'<code style="{_BASE}word-break:break-all;">{safe(row["output"])}</code>'))
+    table = _table(("", safe(str(row["id"]))), [(f"<b>{n}</b>", c) for n, c in lines],
+                   (_CELL + "white-space:nowrap;", _CELL))
+    return (f'<details style="{_BASE}border-bottom:1px solid {RULE};padding:2px 0;">'
+            f'<summary style="{_BASE}cursor:pointer;"><b style="color:{colour};background:{PAPER};">{sign}</b> '
+            f'{safe(text)}</summary>{table}</details>')
