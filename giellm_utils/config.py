@@ -65,7 +65,7 @@ class TrainingConfig(Section):
     learning_rate: float = Field(1e-3, gt=0)
     warmup_ratio: float = Field(0.05, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
-    epochs: float = Field(3, gt=0)
+    epochs: float = Field(3.0, gt=0)
     #: Overrides epochs where it is set.
     max_steps: int | None = Field(None, ge=1)
     batch_size: int = Field(8, ge=1)
@@ -74,7 +74,7 @@ class TrainingConfig(Section):
     save_steps: int = Field(50, ge=1)
     log_steps: int = Field(10, ge=1)
     #: Wall-clock cap a job, in minutes: training stops there, and the manifest says so.
-    minutes: float = Field(30, gt=0)
+    minutes: float = Field(30.0, gt=0)
     #: A file of configs/accelerate, without .yaml.
     machine: str = "single"
 
@@ -84,7 +84,7 @@ class GenerationConfig(Section):
     #: corpus = score only output rows of tokens that occur in the texts or the schema.
     vocabulary: Literal["full", "corpus"] = "corpus"
     #: Wall-clock cap a job and task, in minutes; what is left undone then is an error, not a score.
-    minutes: float = Field(30, gt=0)
+    minutes: float = Field(30.0, gt=0)
 
 
 class EvaluationConfig(Section):

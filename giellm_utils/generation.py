@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from giellm_utils.config import GenerationConfig
 from giellm_utils.converter import Converter
 from giellm_utils.schema import Level, Record
-from giellm_utils.storage import read_jsonl, write_jsonl
+from giellm_utils.storage import write_jsonl
 
 
 class GenerationError(RuntimeError):
@@ -65,15 +65,6 @@ def schema_strings(converter: Converter) -> list[str]:
         pieces += [part.instruction, f"{part.instruction}:{task.none};", f"{converter.close}{part.instruction}:",
                    *(f":{label};" for label in part.labels), *(f";{label};" for label in part.labels)]
     return pieces
-
-
-def new_token_budget(tokenizer: PreTrainedTokenizerFast, targets: Iterable[str]) -> int:
-    """Longest gold target of the training set in tokens, a quarter more, and the end of sequence.
-
-    Test targets may be longer than any seen in training; what is cut is counted as truncated.
-    """
-    longest = max(len(tokenizer(t, add_special_tokens=False).input_ids) for t in targets)
-    return longest + longest // 4 + 1
 
 
 def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], budget: int,
@@ -157,8 +148,3 @@ def predict(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, converte
     write_jsonl(path, ordered)
     partial.unlink()
     return ordered
-
-
-def read_predictions(path: Path) -> list[dict]:
-    """The rows of a predictions.jsonl."""
-    return read_jsonl(path)

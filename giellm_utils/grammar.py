@@ -95,7 +95,7 @@ def _one_of(values: Iterable[str]) -> str:
     return "(" + " | ".join(json.dumps(value) for value in values) + ")"
 
 
-def item_bounds(task: Task, records: Iterable[Record], factor: float = 2.0) -> dict[str, int]:
+def item_bounds(task: Task, records: Iterable[Record], factor: float = 3.0) -> dict[str, int]:
     """`max_items` from training records: `factor` times the most items a record has, per part.
 
     At least 1; the factor leaves room for test records that hold more than any training record.

@@ -19,6 +19,7 @@ from giellm_utils.grammar import (GrammarError, OutputConstraint, OutputMatcher,
                                   item_bounds, span_chunks)
 from giellm_utils.schema import LEVELS, Item, Level, Part, Record, Span, Task, Word
 from giellm_utils.sources import cache_dir
+from giellm_utils.tasks import TASKS, load_dataset
 
 #: One token a byte, so that a path of tokens is a byte string.
 BYTES = LLTokenizer("byte")
@@ -142,6 +143,16 @@ def test_every_gold_target_is_accepted_and_its_beginnings_can_be_closed(record, 
     assert TCREE.parse(closed, level, record.text).problems == ()
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_gold_targets_of_the_embedded_corpus_are_accepted(name):
+    dataset = load_dataset(name, "embedded")
+    bounds = item_bounds(dataset.task, dataset.records, factor=1)
+    constraint = OutputConstraint(BYTES, Converter(dataset.task), bounds)
+    for record in dataset.records[::4]:
+        target = constraint.converter.target(record, "joint")
+        assert follow(constraint.matcher(record.text, "joint"), target), record.id
+
+
 @pytest.mark.parametrize("output", [
     "<経歴>関係抽出:無い;イベント抽出:無い", "<経歴>関係抽出:無い;", "<経>関係抽出:無い;イベント抽出:無い;", "",
     "<経歴>イベント抽出:無い;関係抽出:無い;", "<経歴>関係抽出:無い;イベント抽出:就任;日本", "<経歴>関係抽出:無い;イベント抽出:就任;",
@@ -253,10 +264,10 @@ def test_faults_are_named():
         OutputConstraint(BYTES, surrogate, 1).matcher("a", "text")
 
 
-def test_item_bounds_are_twice_the_most_items_of_a_record():
+def test_item_bounds_are_thrice_the_most_items_of_a_record():
     events = tuple(Word("event", "就任", Span(i, i + 1)) for i in range(3))
     records = [Record("a", "tcree", "abc", "経歴", events[:1]), Record("b", "tcree", "abc", "経歴", events)]
-    assert item_bounds(TCREE.task, records) == {"relation": 1, "event": 6}
+    assert item_bounds(TCREE.task, records) == {"relation": 1, "event": 9}
 
 
 def test_chunks_of_a_plain_text_are_its_characters():

@@ -288,7 +288,8 @@ def test_the_ceiling_of_gold_by_hand() -> None:
     second = record("s", "東京と東京", "旅行", ("地", 3, 5))
     found = metrics.gold_ceiling(CONVERTER, [*RECORDS, second])
     # TWICE and second repeat a surface; of 7 gold words only second's is located elsewhere.
-    assert found == {"n": 4, "round_trip": 1.0, "offset_f1": pytest.approx(6 / 7), "n_repeated": 2, "n_moved": 1}
+    assert found == {"n": 4, "round_trip": 1.0, "offset_f1": pytest.approx(6 / 7),
+                     "n_repeated": 2, "n_moved": 1}
     assert metrics.gold_ceiling(CONVERTER, []) == {
         "n": 0, "round_trip": None, "offset_f1": None, "n_repeated": 0, "n_moved": 0}
 

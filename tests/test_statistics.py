@@ -180,6 +180,12 @@ def test_a_system_against_itself_is_undecided_with_p_one() -> None:
     assert found.verdict == "undecided"
 
 
+def test_equal_sums_of_fractions_in_another_order_differ_by_nothing() -> None:
+    a, ones = np.array([0.1, 0.2, 0.3]), np.ones(3)
+    assert sum(a) != sum(a[::-1])
+    assert paired_difference(a, ones, a[::-1], ones, seed=0).value == 0
+
+
 def test_pairing_decides_what_two_separate_intervals_cannot() -> None:
     # b is right on 50 of 100, a on those and on 8 more: every resample that holds one of the 8 favours a.
     b = np.repeat([1.0, 0.0], 50)

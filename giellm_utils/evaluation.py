@@ -1,0 +1,63 @@
+"""One trained job -> predictions and scores of every task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from giellm_utils import metrics
+from giellm_utils.config import Profile
+from giellm_utils.converter import Converter
+from giellm_utils.corpus import of_task, sample
+from giellm_utils.generation import RestrictedHead, corpus_vocabulary, predict, schema_strings
+from giellm_utils.models import load_model, load_tokenizer
+from giellm_utils.schema import Level, Record
+from giellm_utils.storage import read_jsonl
+
+
+def test_records(profile: Profile, records: Sequence[Record], task: str) -> list[Record]:
+    """The records of the split that is scored, cut to evaluation.limit."""
+    return sample(of_task(records, task, profile.evaluation.split), profile.evaluation.limit)
+
+
+def predict_job(profile: Profile, job: Level, adapter: Path, converters: Mapping[str, Converter],
+                records: Sequence[Record], budgets: Mapping[str, Any], out: Path) -> None:
+    """Write `out`/{job}.{task}.jsonl for every task; files that are there already are kept."""
+    left = [t for t in converters if not (out / f"{job}.{t}.jsonl").exists()]
+    if not left:
+        return
+    tokenizer, model = load_tokenizer(profile.model), load_model(profile.model, adapter)
+    full = model.get_output_embeddings()
+    for task in left:
+        mine, converter = test_records(profile, records, task), converters[task]
+        if profile.generation.vocabulary == "corpus":
+            strings = [*schema_strings(converter), *(converter.prompt(r.text, job) for r in mine)]
+            model.set_output_embeddings(RestrictedHead(full, corpus_vocabulary(tokenizer, strings)))
+        predict(model, tokenizer, converter, mine, job, budgets[task][job]["budget"], profile.generation,
+                out / f"{job}.{task}.jsonl")
+
+
+def score_job(profile: Profile, job: Level, task: str, converter: Converter, records: Sequence[Record],
+              out: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Scores (metrics.evaluate) and the per-document frame of one job and task."""
+    rows = read_jsonl(out / f"{job}.{task}.jsonl")
+    mine = test_records(profile, records, task)
+    known = of_task(records, task, *profile.training.splits)
+    scores = metrics.evaluate(converter, known, mine, job, rows, resamples=profile.evaluation.resamples,
+                              seed=profile.seed)
+    return scores, metrics.score_documents(converter, mine, job, rows)
+
+
+def with_baselines(levels: Mapping[Level, Mapping[str, Any]]) -> dict[str, Any]:
+    """One task's systems side by side: its jobs, then the majority and the always-empty baseline.
+
+    The baselines come from the widest level scored, so that they show text and words.
+    """
+    widest = next(level for level in ("joint", "text", "words") if level in levels)
+    baselines = {name: {group: s for group, s in summary.items()}
+                 for name, summary in levels[widest]["baselines"].items()}
+    return {**{level: {k: v for k, v in scores.items() if k != "baselines"} for level, scores in levels.items()},
+            **baselines}

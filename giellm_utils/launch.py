@@ -1,0 +1,62 @@
+"""Starting a training from a notebook, on one processor or eight GPUs, the same way as by hand.
+
+A subprocess (`accelerate launch`), for notebook_launcher forks and fails once CUDA was touched, and a
+plain kernel that sees several GPUs makes Trainer fall into nn.DataParallel.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from giellm_utils.config import ROOT, ConfigError, Profile, TrainingJob
+from giellm_utils.storage import read_json, write_text
+
+MACHINES = ROOT / "configs" / "accelerate"
+
+
+class TrainingFailed(RuntimeError):
+    """The training process ended with an error; its last words are in the message."""
+
+
+def write_job(profile: Profile, job: str, train_file: Path, dev_file: Path, out: Path) -> Path:
+    """Write `job.yaml` into `out` and return its path."""
+    spec = TrainingJob(job=job, seed=profile.seed, model=profile.model, training=profile.training,
+                       train_file=str(train_file), dev_file=str(dev_file), out=str(out))
+    return write_text(out / "job.yaml", yaml.safe_dump(spec.model_dump(mode="json"), allow_unicode=True, sort_keys=False))
+
+
+def command(config: Path, machine: str) -> list[str]:
+    """The command line that trains `config` on the machines of configs/accelerate/`machine`.yaml."""
+    file = MACHINES / f"{machine}.yaml"
+    if not file.exists():
+        known = ", ".join(sorted(p.stem for p in MACHINES.glob("*.yaml")))
+        raise ConfigError(f"training.machine: no {machine!r} in configs/accelerate; it holds {known}")
+    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file),
+            "-m", "giellm_utils.training", "--config", str(config)]
+
+
+def launch(config: Path, machine: str, show=print) -> dict[str, Any]:
+    """Train `config` in a subprocess; its lines go to `show` as they come. Returns the job's summary.
+
+    Raises TrainingFailed with the last lines when the process fails.
+    """
+    # Warnings of libraries about themselves would bury the loss; errors still come through.
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1",
+                   "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
+    process = subprocess.Popen(command(config, machine), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               encoding="utf-8", errors="replace", cwd=ROOT, env=environment)
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line.rstrip())
+        show(line.rstrip())
+    if process.wait():
+        last = [line for line in lines if line.strip()][-3:]
+        raise TrainingFailed(f"training {config.parent.name} ended with exit code {process.returncode}: "
+                             f"{' | '.join(last)}")
+    return read_json(config.parent / "summary.json")

@@ -1,0 +1,144 @@
+"""From result files to figures, and from runs/ to what is committed: results/ and notebooks/.
+
+A run's result files are small JSON without texts, but for one attributed example sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+
+from giellm_utils import figures, plotting
+from giellm_utils.pipeline import NOTEBOOKS, STAGES, StageError, shown
+from giellm_utils.storage import read_json, read_jsonl, write_json, write_text
+
+#: Result file -> the stage that writes it. In results/<run>/ they lie side by side.
+RESULT_FILES = {
+    "provenance.json": "01_inspect_data", "composition.json": "01_inspect_data", "leakage.json": "01_inspect_data",
+    "tokens.json": "02_convert_format", "history.jsonl": "03_train", "trainings.json": "03_train",
+    "scores.json": "04_evaluate", "example.json": "04_evaluate", "mre.json": "05_mutual_reinforcement",
+}
+
+
+class Results:
+    """The result files of one run, in runs/<name>/ (a folder a stage) or in results/<name>/ (flat)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.flat = (folder / "provenance.json").exists()
+        if not self.flat and not (folder / "01_inspect_data").exists():
+            raise StageError(f"{shown(folder)} holds no results: give a folder below results/ or runs/")
+
+    def path(self, name: str) -> Path:
+        return self.folder / name if self.flat else self.folder / RESULT_FILES[name] / name
+
+    def read(self, name: str) -> Any:
+        """The content of a result file, None where the run has not come that far."""
+        path = self.path(name)
+        if not path.exists():
+            return None
+        return read_jsonl(path) if name.endswith(".jsonl") else read_json(path)
+
+    def source(self, task: str | None = None) -> str:
+        """The line at the foot of a figure: which data, which model, how trained."""
+        provenance = self.read("provenance.json")
+        if task or len(provenance) == 1:
+            data = provenance[task or next(iter(provenance))]["title"]
+        else:
+            data = f"{len(provenance)} datasets, " + " and ".join(sorted({p["source"] for p in provenance.values()}))
+        trainings = self.read("trainings.json") or []
+        model = sorted({f"{t['model']} · {t['method'].replace('lora', 'LoRA').replace('full', 'full fine-tuning')}"
+                        for t in trainings})
+        return " · ".join([data, *model])
+
+
+def draw(results: Results) -> Iterator[tuple[str, Any]]:
+    """(name, Figure) for every figure the result files at hand allow."""
+    composition = results.read("composition.json")
+    for task, stats in (composition or {}).items():
+        yield f"composition-{task}", figures.composition(task, stats, results.source(task))
+    if tokens := results.read("tokens.json"):
+        yield "token-cost", figures.token_cost(tokens, results.source())
+    if history := results.read("history.jsonl"):
+        frame = pd.DataFrame(history)
+        for column in ("loss", "dev_loss"):
+            frame[column] = frame[column] if column in frame else float("nan")
+        yield "loss-curves", figures.loss_curves(frame, results.source())
+    if scores := results.read("scores.json"):
+        yield "accuracy", figures.accuracy(scores, results.source())
+        for task, systems in scores["tasks"].items():
+            if best := systems.get("joint") or systems.get("text"):
+                if best["confusion"]:
+                    yield f"confusion-{task}", figures.confusion(best["confusion"], task, results.source(task))
+            if (words := systems.get("joint") or systems.get("words")) and words["per_word_label"]:
+                yield f"per-label-f1-{task}", figures.per_label_f1(words["per_word_label"], results.source(task))
+        if example := results.read("example.json"):
+            yield "headline", headline(scores, example, results.source(example["task"]))
+    if mre := results.read("mre.json"):
+        yield "effects", figures.effects(mre["effects"], results.source())
+
+
+def draw_all(results: Path, out: Path) -> list[Path]:
+    """Save every figure of every run in `results` below `out`/<run>/; returns the files written."""
+    folders = sorted(p.parent for p in results.glob("*/provenance.json"))
+    if not folders:
+        raise StageError(f"{shown(results)} holds no run with a provenance.json; run: giellm publish RUN")
+    written = []
+    for folder in folders:
+        for name, figure in draw(Results(folder)):
+            written += plotting.save(figure, out / folder.name, name)
+    return written
+
+
+def publish(run: Path, results: Path, *, force: bool = False) -> list[Path]:
+    """Copy a run's result files to `results`/<run>/ with its manifests; refuses to replace unless forced."""
+    source, target = Results(run), results / run.name
+    if target.exists() and not force:
+        raise StageError(f"{shown(target)} exists; add --force to replace it")
+    written = []
+    for name in RESULT_FILES:
+        if source.path(name).exists():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source.path(name), target / f"{name}.tmp")
+            os.replace(target / f"{name}.tmp", target / name)
+            written.append(target / name)
+    manifests = {s: read_json(run / s / "manifest.json") for s in STAGES if (run / s / "manifest.json").exists()}
+    written.append(write_json(target / "manifests.json", manifests))
+    return written
+
+
+def publish_notebooks(run: Path) -> list[Path]:
+    """Take a run's executed notebooks over into notebooks/, as a reader should see them.
+
+    Dropped: the injected parameters (the notebook's own are the default run's), papermill's
+    metadata (machine paths, times) and all but the last state of a progress bar.
+    """
+    written = []
+    for stage in STAGES:
+        path = run / "notebooks" / f"{stage}.ipynb"
+        if not path.exists():
+            continue
+        notebook = nbformat.read(path, as_version=4)
+        notebook.metadata.pop("papermill", None)
+        notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+        count = 0
+        for cell in notebook.cells:
+            cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+            if cell.cell_type != "code":
+                continue
+            count += 1
+            cell.execution_count = count
+            for output in cell.outputs:
+                if "execution_count" in output:
+                    output.execution_count = count
+                if output.output_type == "stream":
+                    output.text = re.sub(r"[^\r\n]*\r(?!\n)", "", output.text)
+        written.append(write_text(NOTEBOOKS / f"{stage}.ipynb", nbformat.writes(notebook) + "\n"))
+    return written
