@@ -61,3 +61,21 @@ def with_baselines(levels: Mapping[Level, Mapping[str, Any]]) -> dict[str, Any]:
                  for name, summary in levels[widest]["baselines"].items()}
     return {**{level: {k: v for k, v in scores.items() if k != "baselines"} for level, scores in levels.items()},
             **baselines}
+
+
+def example(tasks: Mapping[str, Any], predictions: Path) -> dict[str, Any] | None:
+    """A sentence for the opening picture: the first test sentence of 20 to 45 characters with two or
+    three words that the joint model got wholly right. Chosen among right ones, and to be called so."""
+    for task in tasks:
+        path = predictions / f"joint.{task}.jsonl"
+        if task.startswith("scpos") or not path.exists():
+            continue  # JRTE sentences may not be redistributed
+        for row in read_jsonl(path):
+            if row["output"] == row["gold"]["target"] and 20 <= len(row["text"]) <= 45 \
+                    and 2 <= len(row["gold"]["items"]) <= 3:
+                converter = Converter(tasks[task])
+                words = converter.locate(converter.parse(row["output"], "joint").items, row["text"])
+                return {"task": task, "text": row["text"], "label": row["parsed"]["label"], "output": row["output"],
+                        "prompt": converter.prompt(row["text"], "joint"),
+                        "spans": [[w.span.start, w.span.end, w.label] for w in words if w and w.tail is None]}
+    return None

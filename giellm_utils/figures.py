@@ -26,6 +26,8 @@ __all__ = ["accuracy", "composition", "confusion", "effects", "headline", "loss_
            "save", "token_cost"]
 
 METRICS = ("tl", "wl_exact", "wl_set", "wl_words", "all", "f1")
+#: How the verdicts of statistics.paired_difference read when a is the joint model.
+VERDICTS = {"higher": "joint better", "lower": "joint worse"}
 #: Word labels shown in one panel; the rest are summed in one bar.
 MOST_LABELS = 32
 
@@ -42,16 +44,19 @@ def composition(task_name: str, stats_of_task: Mapping[str, Any], source: str) -
     if len(words) > MOST_LABELS:
         rest = words[MOST_LABELS - 1:]
         words = [*words[:MOST_LABELS - 1], (f"{len(rest)} more labels", sum(n for _, n in rest))]
-    height = max(6.0, 0.27 * len(words) + 1.4, 0.3 * len(texts) + 4.6)
+    text_rows = max(0.3 * len(texts), 0.9) + 0.8
+    few = len(words) <= len(texts) + 6
+    height = text_rows + 3.0 + 0.7 if few else max(text_rows + 4.4, 0.27 * len(words) + 1.6)
     splits = " · ".join(f"{name} {n:,}" for name, n in stats["splits"].items())
     with canvas(11, height, f"{task_name}: {splits}", source) as fig:
-        grid = fig.add_gridspec(3, 2, height_ratios=(0.3 * len(texts) + 1, 2, 2))
+        # Many word labels take the whole right side; few of them leave its lower half to the last panel.
+        grid = fig.add_gridspec(2, 2, height_ratios=(text_rows, 2.4)) if few else fig.add_gridspec(
+            3, 2, height_ratios=(text_rows, 2, 2))
         ax = fig.add_subplot(grid[0, 0], title="Text labels: texts by split")
         bars(ax, [label for label, _ in texts],
               {s: ([n.get(s, 0) for _, n in texts], SPLIT_COLOURS.get(s, GREY)) for s in stats["splits"]})
-        ax.legend(loc="upper right", bbox_to_anchor=(1, 1.16), ncols=3, fontsize=8.5, handlelength=1,
-                  borderaxespad=0, columnspacing=1.2)
-        ax = fig.add_subplot(grid[:, 1], title="Word labels: words in all splits")
+        ax.legend(loc="lower right", fontsize=8.5, handlelength=1, labelspacing=0.3)
+        ax = fig.add_subplot(grid[0 if few else slice(None), 1], title="Word labels: words in all splits")
         bars(ax, [label for label, _ in words], {"words": ([n for _, n in words], GREEN)})
 
         ax = fig.add_subplot(grid[1, 0], title="Length of a text", xlabel="characters", ylabel="texts")
@@ -63,10 +68,11 @@ def composition(task_name: str, stats_of_task: Mapping[str, Any], source: str) -
                 transform=ax.get_xaxis_transform())
         ax.grid(axis="y")
 
-        ax = fig.add_subplot(grid[2, 0], title="Words in a text", xlabel="words", ylabel="texts")
+        place = grid[1, 1] if few else grid[2, 0]
+        ax = fig.add_subplot(place, title="Words in a text", xlabel="words", ylabel="texts")
         counts = Counter(stats["items_per_text"])
         columns = ax.bar(list(counts), list(counts.values()), width=0.8,
-                      color=[GREY if n == 0 else GREEN for n in counts])
+                         color=[GREY if n == 0 else GREEN for n in counts])
         if len(counts) <= 12:
             ax.bar_label(columns, fontsize=8, color=FAINT, padding=1)
         ax.set_ylim(0, ax.get_ylim()[1] * 1.12)
@@ -81,7 +87,7 @@ def token_cost(costs: Mapping[str, Mapping[str, Mapping[str, Sequence[int]]]], s
     `costs`: {task: {level: {"prompt": [tokens of each text], "target": [tokens of each text]}}}.
     """
     rows = [(task, level, c) for task, levels in costs.items() for level, c in levels.items()]
-    with canvas(9.5, 0.36 * len(rows) + 2.1, "Tokens a text costs: read in and written out", source) as fig:
+    with canvas(9.5, 0.29 * len(rows) + 1.9, "Tokens a text costs: read in and written out", source) as fig:
         ax = fig.add_subplot(xlabel="tokens a text (mean; the tick marks the longest text)")
         longest = max(max(np.add(c["prompt"], c["target"])) for _, _, c in rows)
         ticks, y = [], -0.35
@@ -113,7 +119,7 @@ def loss_curves(history: pd.DataFrame, source: str) -> Figure:
     jobs = list(dict.fromkeys(history["job"]))
     columns = min(3, len(jobs))
     rows = math.ceil(len(jobs) / columns)
-    with canvas(max(3.9 * columns, 6), 2.7 * rows + 0.9, "Loss on the target, nats a token", source) as fig:
+    with canvas(max(3.9 * columns, 6.4), 2.7 * rows + 1.1, "Loss on the target, nats a token", source) as fig:
         for i, job in enumerate(jobs):
             ax = fig.add_subplot(rows, columns, i + 1, title=job, yscale="log")
             ax.grid(axis="y")
@@ -128,16 +134,16 @@ def loss_curves(history: pd.DataFrame, source: str) -> Figure:
             ax.plot(dev["step"], dev_loss, color=RED, lw=1.2, marker="o", ms=4.5, label="dev")
             if len(dev):
                 best = dev_loss.idxmin()
-                ax.annotate(f"best dev {dev_loss[best]:.3f}", (dev["step"][best], dev_loss[best]), (0, 12),
-                            textcoords="offset points", ha="right", fontsize=8.5, color="#B84A00",
-                            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.8, "alpha": 0.85})
+                ax.text(0.98, 0.97, f"best dev {dev_loss[best]:.3g}, step {dev['step'][best]:,}", ha="right",
+                        va="top", fontsize=8.5, color="#B84A00", transform=ax.transAxes,
+                        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1})
             ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
             ax.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
             ax.yaxis.set_minor_locator(ticker.NullLocator())
             ax.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
             ax.set_xlabel("step")
             if i == 0:
-                fig.legend(*ax.get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=8.5)
+                fig.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize=8.5)
     return fig
 
 
@@ -182,7 +188,9 @@ def confusion(matrix: Mapping[str, Any], title: str, source: str) -> Figure:
         ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         ax.grid(visible=False)
         ax.spines[:].set_visible(False)
-        crowded = any(len(name) > 4 for name in names)
+        # Full-width characters are about 0.14 inch, a cell is 0.72.
+        names = [n.replace("no label", "no\nlabel") for n in names]
+        crowded = any(len(line) > 5 for name in names for line in name.split("\n"))
         ax.set_xticks(range(len(names)), names, rotation=40 if crowded else 0,
                       ha="right" if crowded else "center", rotation_mode="anchor" if crowded else "default")
         ax.tick_params(axis="x", labelcolor=INK)
@@ -229,17 +237,18 @@ def effects(effects: Sequence[Mapping[str, Any]], source: str) -> Figure:
     `effects`: [{"task", "metric", "difference", "low", "high", "verdict"}] with shares in [-1, 1].
     """
     groups: dict[str, list[Row]] = {}
+    effects = [e for e in effects if None not in (e["difference"], e["low"], e["high"])]
     for e in effects:
         open_ = e["verdict"] == "undecided"
         colour = GREY if open_ else BLUE if e["difference"] > 0 else RED
         groups.setdefault(e["task"], []).append(
             Row(METRIC_TITLES.get(e["metric"], e["metric"]), e["difference"], e["low"], e["high"], colour,
-                "o" if open_ or e["difference"] > 0 else "s", open_, f"   {e['verdict']}"))
+                "o" if open_ or e["difference"] > 0 else "s", open_, f"   {VERDICTS.get(e['verdict'], e['verdict'])}"))
     height = 0.25 * sum(len(rows) + 1.3 for rows in groups.values()) + 1.6
     with canvas(9, height, "Joint minus single-level model, percentage points", source) as fig:
         ax = fig.add_subplot()
         dots(ax, list(groups.items()), signed=True)
-        reach = 108 * max(max(abs(e["low"]), abs(e["high"])) for e in effects)
+        reach = 108 * max((max(abs(e["low"]), abs(e["high"])) for e in effects), default=0) or 1
         ax.axvline(0, color=INK, lw=1, zorder=1)
         ax.set_xlim(-reach, reach)
         ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:+g}".replace("-", "−") if v else "0"))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import groupby
+from itertools import cycle, groupby
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
@@ -14,12 +15,14 @@ from matplotlib.font_manager import get_font
 from matplotlib.ft2font import LoadFlags
 from matplotlib.patches import FancyBboxPatch
 
-from giellm_utils.plotting import BLUE, FONT, FONT_FILE, INK, canvas, dots, system_rows
-from giellm_utils.views import FAINT, METRIC_TITLES, PAPER, RULE, TINTS, tints
+from giellm_utils.plotting import FONT, FONT_FILE, INK, Row, canvas, dots, system_rows
+from giellm_utils.views import FAINT, METRIC_TITLES, RULE, SYSTEM_TITLES, TINTS
 
 _WIDTH, _HEIGHT = 768, 432  # points: 1600 x 900 pixels at 150 dpi
-_LEFT, _COLUMN = 26, 372
-_BLUE_TINT = TINTS[0]
+_LEFT, _COLUMN, _TOP = 26, 372, 374
+_BLOCK_SIZE, _BLOCK_PITCH = 10.5, 17.5
+#: Blue stands for the text label, so words take the others.
+_BLUE_TINT, *_WORD_TINTS = TINTS
 #: Characters that must not begin a line (kinsoku).
 _NO_START = "、。，．」』）)？！ー・：；"
 
@@ -71,7 +74,8 @@ def _flow(ax: Axes, text: str, inks: Sequence[Ink], x: float, y: float, width: f
             if ink.background:
                 ax.add_patch(FancyBboxPatch((at + 1, line - 0.24 * size), wide - 2, 1.26 * size, fc=ink.background,
                                             ec="none", boxstyle=f"round,pad=0,rounding_size={0.18 * size}"))
-            ax.text(at, line, "".join(run), fontsize=size, color=ink.colour, family=FONT, va="baseline")
+            ax.text(at, line, "".join(run), fontsize=size, color=INK if ink.background else ink.colour,
+                    family=FONT, va="baseline")
             if ink.tag and k not in tagged:
                 tagged.add(k)
                 level = 0 if at > tags_end[0] + 4 else 1
@@ -99,59 +103,66 @@ def _output_inks(examples: Mapping[str, Any], colours: Mapping[str, tuple[str, s
 
 
 def _left(ax: Axes, examples: Mapping[str, Any]) -> None:
-    text, prompt = examples["text"], examples["prompt"]
-    colours = tints(label for *_, label in examples["spans"])
-    # Blue stands for the text label, so the words start at the second tint.
-    colours = {label: TINTS[1 + i % (len(TINTS) - 1)] for i, label in enumerate(colours)}
+    """The sentence with its labels, the prompt and the output, spread over the left half."""
+    text, prompt, chip = examples["text"], examples["prompt"], examples["label"]
+    labels = dict.fromkeys(label for *_, label in sorted(examples["spans"]))
+    colours = dict(zip(labels, cycle(_WORD_TINTS), strict=False))
     spans = [Ink(start, end, colours[label][1], colours[label][0], label)
              for start, end, label in sorted(examples["spans"])]
+    size = next((s for s in (18, 16.5, 15, 13.5, 12) if len(_lines(text, _COLUMN / s)) <= 3), 11)
+    pitch = size + 25
+    heights = (len(_lines(text, _COLUMN / size)) * pitch, _block_height(prompt), _block_height(examples["output"]))
+    # What a short sentence leaves of the height goes between the three parts.
+    gap = min(34.0, max(6.0, (_TOP - 60 - 30 - sum(heights)) / 2))
 
-    size = next((s for s in (17, 15, 13, 12) if len(_lines(text, _COLUMN / s)) <= 3), 11)
-    y = _flow(ax, text, spans, _LEFT, 322, _COLUMN, size,
-              size + 24)
-    chip = examples["label"]
-    ax.text(_LEFT, 350, "text label", fontsize=8.5, color=FAINT, va="baseline")
-    _flow(ax, chip, [Ink(0, len(chip), *_BLUE_TINT[::-1])], _LEFT + 56, 350, _COLUMN, 12, 14)
-
-    y -= 52
+    ax.text(_LEFT, _TOP - 12, "text label", fontsize=8.5, color=FAINT, va="baseline")
+    _flow(ax, chip, [Ink(0, len(chip), *_BLUE_TINT[::-1])], _LEFT + 52, _TOP - 12, _COLUMN, 12, 14)
+    _flow(ax, text, spans, _LEFT, _TOP - 24 - size, _COLUMN, size, pitch)
+    y = _TOP - 26 - heights[0] - gap
     inks = [Ink(len(text), len(prompt), _BLUE_TINT[1])] if prompt.startswith(text) else []
-    y = _block(ax, "prompt: what the model reads", prompt, inks, y)
-    ax.annotate("", (_LEFT + _COLUMN / 2, y - 17), (_LEFT + _COLUMN / 2, y - 1),
-                arrowprops={"arrowstyle": "-|>", "color": FAINT, "lw": 1.6})
+    _block(ax, "prompt: what the model reads", prompt, inks, y)
+    y -= heights[1]
+    ax.annotate("", (_LEFT + _COLUMN / 2, y - gap - 2), (_LEFT + _COLUMN / 2, y - 2),
+                arrowprops={"arrowstyle": "-|>", "color": FAINT, "lw": 1.6, "shrinkA": 0, "shrinkB": 0})
     _block(ax, "output: what it writes, both levels at once", examples["output"],
-           _output_inks(examples, colours), y - 30)
+           _output_inks(examples, colours), y - gap)
 
 
-def _block(ax: Axes, title: str, text: str, inks: Sequence[Ink], y: float) -> float:
-    """A framed text of its own; `y` is the title's baseline, the result the frame's lower edge."""
-    size, pitch = 10.5, 17
-    ax.text(_LEFT, y, title, fontsize=8.5, color=FAINT, va="baseline")
-    lines = len(_lines(text, (_COLUMN - 16) / size))
-    bottom = y - 9 - lines * pitch - 5
-    ax.add_patch(FancyBboxPatch((_LEFT, bottom), _COLUMN, y - 6 - bottom, fc="#f6f8fa", ec=RULE, lw=0.8,
+def _block_height(text: str) -> float:
+    return 16 + len(_lines(text, (_COLUMN - 16) / _BLOCK_SIZE)) * _BLOCK_PITCH
+
+
+def _block(ax: Axes, title: str, text: str, inks: Sequence[Ink], top: float) -> None:
+    """A framed text under its title, from `top` down by _block_height points."""
+    bottom = top - _block_height(text)
+    ax.text(_LEFT, top - 8, title, fontsize=8.5, color=FAINT, va="baseline")
+    ax.add_patch(FancyBboxPatch((_LEFT, bottom), _COLUMN, top - 13 - bottom, fc="#f6f8fa", ec=RULE, lw=0.8,
                                 boxstyle="round,pad=0,rounding_size=5"))
-    _flow(ax, text, inks, _LEFT + 8, y - 7 - pitch + 2, _COLUMN - 16, size, pitch)
-    return bottom
+    _flow(ax, text, inks, _LEFT + 8, top - 13 - _BLOCK_PITCH + 3.5, _COLUMN - 16, _BLOCK_SIZE, _BLOCK_PITCH)
 
 
 def _right(fig: Figure, tasks: Mapping[str, Any]) -> None:
     """One task: four metrics by system. Several: TL and F1 of the joint model, a single-level one, a floor."""
     if len(tasks) == 1:
         ((_, systems),) = tasks.items()
-        ax = fig.add_axes((0.655, 0.125, 0.2, 0.71))
+        ax = fig.add_axes((0.655, 0.115, 0.2, 0.71))
         dots(ax, [(METRIC_TITLES[m], rows) for m in ("tl", "wl_exact", "all", "f1")
                   if (rows := system_rows(systems, m))])
         ax.set_xlim(-3, 103)
         return
-    for left, metric, single, floor in ((0.635, "tl", "text", "majority"), (0.835, "f1", "words", "always_empty")):
-        names = {"joint": "joint", single: "one level", floor: "baseline"}
-        ax = fig.add_axes((left, 0.125, 0.115, 0.685), title=METRIC_TITLES[metric])
+    for left, metric, single, floor in ((0.64, "tl", "text", "majority"), (0.825, "f1", "words", "always_empty")):
+        ax = fig.add_axes((left, 0.125, 0.115, 0.67), title=METRIC_TITLES[metric])
         groups = []
         for task, systems in tasks.items():
-            by_name = {row.label: row for row in system_rows({n: systems.get(s, {}) for s, n in names.items()}, metric)}
-            groups.append((task, list(by_name.values())))
+            rows = {row.label: row for row in system_rows(systems, metric)}
+            # A missing system keeps its row, so that the two panels stay level.
+            groups.append((task, [
+                rows.get(SYSTEM_TITLES[s], Row(name, *[math.nan] * 3, FAINT))._replace(label=name)
+                for s, name in (("joint", "joint"), (single, "one level"), (floor, "baseline"))]))
         dots(ax, groups, intervals=False)
         ax.set_xlim(-3, 103)
+        if metric == "f1":
+            ax.set_yticklabels([])
 
 
 def headline(scores: Mapping[str, Any], examples: Mapping[str, Any], source: str) -> Figure:
@@ -161,7 +172,7 @@ def headline(scores: Mapping[str, Any], examples: Mapping[str, Any], source: str
     label], ...] (code points), "prompt", "output"}.
     """
     tasks = scores["tasks"]
-    with canvas(_WIDTH / 72, _HEIGHT / 72, "", source, layout="none") as fig:
+    with canvas(_WIDTH / 72, _HEIGHT / 72, "", source, layout="none", margin=_LEFT / _WIDTH) as fig:
         ax = fig.add_axes((0, 0, 1, 1), xlim=(0, _WIDTH), ylim=(0, _HEIGHT))
         ax.set_axis_off()
         ax.text(_LEFT, 394, "One prompt in; the class of the text and its words out", fontsize=16,
@@ -169,7 +180,8 @@ def headline(scores: Mapping[str, Any], examples: Mapping[str, Any], source: str
         _left(ax, examples)
         sizes = [s["n"] for systems in tasks.values() for by in systems.values()
                  for s in by.get("all", {}).values() if s and s.get("n")]
-        ax.text(0.535 * _WIDTH, 368, f"Test accuracy, per cent, 95 % intervals, n = {max(sizes):,}" if len(tasks) == 1
-                and sizes else "Test accuracy, per cent, 95 % intervals", fontsize=9.5, color=FAINT)
+        n = f", n = {max(sizes):,}" if sizes and len(tasks) == 1 else ""
+        ax.text(0.55 * _WIDTH, _TOP - 12, f"Scores on test, per cent, 95 % intervals{n}", fontsize=9.5,
+                color=FAINT)
         _right(fig, tasks)
     return fig

@@ -7,6 +7,7 @@ from IPAexGothic, which matplotlib-fontja installs.
 from __future__ import annotations
 
 import io
+import math
 import os
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,13 +21,15 @@ from matplotlib import pyplot as plt
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, fontManager
+from matplotlib.font_manager import FontEntry, findfont, fontManager
 
 from giellm_utils.views import FAINT, INK, PAPER, RULE, SYSTEM_TITLES
 
 FONT = "IPAexGothic"
 fontManager.addfont(matplotlib_fontja.get_font_ttf_path())
 FONT_FILE = findfont(FONT, fallback_to_default=False)
+# The font has one weight; naming it bold too keeps matplotlib from warning at every bold title.
+fontManager.ttflist.append(FontEntry(fname=FONT_FILE, name=FONT, weight=700, size="scalable"))
 
 BLUE, ORANGE, GREEN, SKY, RED, PINK = "#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00", "#CC79A7"
 GREY = "#9aa2ab"
@@ -82,8 +85,9 @@ def wrap(text: str, columns: int) -> str:
 
 
 @contextmanager
-def canvas(width: float, height: float, title: str, source: str, layout: str = "constrained") -> Iterator[Figure]:
-    """A figure of inches `width` x `height` with its title and source line, in STYLE.
+def canvas(width: float, height: float, title: str, source: str, *, layout: str = "constrained",
+           margin: float = 0.012) -> Iterator[Figure]:
+    """A figure of inches `width` x `height` with its title and source line (both `margin` from the left), in STYLE.
 
     It is laid out once, while STYLE holds, and then frozen: ticks made later would lose the Japanese
     font, and a second layout could move things by a fraction of a pixel. Closing it keeps pyplot from
@@ -92,8 +96,8 @@ def canvas(width: float, height: float, title: str, source: str, layout: str = "
     with plt.rc_context(STYLE):
         fig = plt.figure(figsize=(width, height), layout=layout)
         if title:
-            fig.suptitle(wrap(title, int(width * 9)), x=0.012, ha="left", fontsize=13, fontweight="bold")
-        fig.supxlabel(wrap(f"Source: {source}", int(width * 15)), x=0.012, ha="left", fontsize=7.5,
+            fig.suptitle(wrap(title, int(width * 9)), x=margin, ha="left", fontsize=13, fontweight="bold")
+        fig.supxlabel(wrap(f"Source: {source}", int(width * 15)), x=margin, ha="left", fontsize=7.5,
                       color=FAINT)
         try:
             yield fig
@@ -111,7 +115,7 @@ def bars(ax: Axes, labels: Sequence[str], parts: Mapping[str, tuple[Sequence[flo
     totals = np.sum([values for values, _ in parts.values()], axis=0)
     longest = max(totals.max(initial=0), 1e-9)
     for name, (values, colour) in parts.items():
-        ax.barh(y, values, left=left, color=colour, height=0.68, label=name, edgecolor=PAPER, linewidth=0.6)
+        ax.barh(y, values, left=left, color=colour, height=0.68, label=name, edgecolor=PAPER, lw=0.6)
         for at, (x, value) in enumerate(zip(left, values, strict=True)):
             if len(parts) > 1 and value / longest > 0.085:
                 ax.text(x + value / 2, at, f"{value:,.{decimals}f}", ha="center", va="center", fontsize=8.5,
@@ -126,7 +130,7 @@ def bars(ax: Axes, labels: Sequence[str], parts: Mapping[str, tuple[Sequence[flo
 
 
 class Row(NamedTuple):
-    """One point of `dots`; shares in [0, 1]."""
+    """One point of `dots`; shares in [0, 1], NaN where there is none."""
 
     label: str
     value: float
@@ -155,8 +159,9 @@ def dots(ax: Axes, groups: Sequence[tuple[str, Sequence[Row]]], signed: bool = F
             ax.plot([low, high], [y, y], color=row.colour, lw=2.2, alpha=0.55, solid_capstyle="round")
             ax.plot(value, y, row.marker, color=row.colour, ms=7, mew=2.2 if row.marker == "|" else 1.4,
                     mfc=PAPER if row.hollow else row.colour)
-            number = f"{value:{sign}.1f}" + (f" [{low:{sign}.1f}, {high:{sign}.1f}]" if intervals else "")
-            ax.text(1.02, y, number.replace("-", "−") + row.note, transform=ax.get_yaxis_transform(), va="center", fontsize=8,
+            interval = f" [{low:{sign}.1f}, {high:{sign}.1f}]" if intervals else ""
+            number = "–" if math.isnan(value) else f"{value:{sign}.1f}{interval}".replace("-", "−")
+            ax.text(1.02, y, number + row.note, transform=ax.get_yaxis_transform(), va="center", fontsize=8,
                     color=FAINT if row.marker == "|" or row.hollow else INK)
             ticks.append((y, row.label))
             y += 1
@@ -166,11 +171,16 @@ def dots(ax: Axes, groups: Sequence[tuple[str, Sequence[Row]]], signed: bool = F
 
 
 def system_rows(systems: Mapping[str, Any], metric: str, group: str = "all") -> list[Row]:
-    """A row for each system that has `metric`, in the fixed order; systems unknown here come last."""
+    """A row for each system that has `metric`, in the fixed order; systems unknown here come last.
+
+    The majority baseline predicts no word, so beside "always_empty" it says nothing more of words.
+    """
     order = [*SYSTEM_TITLES, *(s for s in systems if s not in SYSTEM_TITLES)]
     rows = []
     for system in order:
         score = systems.get(system, {}).get(group, {}).get(metric)
+        if system == "majority" and metric not in ("tl", "all") and "always_empty" in systems:
+            continue
         if score is not None and score["value"] is not None:
             low, high = (score["value"] if score.get(k) is None else score[k] for k in ("low", "high"))
             rows.append(Row(SYSTEM_TITLES.get(system, system), score["value"], low, high,

@@ -16,11 +16,15 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from giellm_utils.schema import Record, Task
+from giellm_utils.surfaces import locate_relation, locate_spans
 
 #: Names of metrics and systems, in the order in which tables and figures show them.
-METRIC_TITLES = {"tl": "TL, text label", "wl_exact": "WL, exact", "wl_set": "WL, as a set",
+METRIC_TITLES = {"tl": "TL, text label", "tl_balanced": "TL, balanced", "wl_exact": "WL, exact", "wl_set": "WL, as a set",
                  "wl_words": "WL, share of words", "all": "ALL, both levels", "all_set": "ALL, as a set",
-                 "f1": "word micro-F1", "offset_f1": "offset micro-F1"}
+                 "precision": "word precision", "recall": "word recall", "f1": "word micro-F1",
+                 "offset_f1": "offset micro-F1", "format_accuracy": "format accuracy",
+                 "invented": "invented spans", "truncated": "truncated"}
+MAIN_METRICS = ("tl", "wl_exact", "wl_set", "wl_words", "all", "f1", "offset_f1", "format_accuracy")
 SYSTEM_TITLES = {"joint": "joint", "text": "text only", "words": "words only", "majority": "majority class",
                  "always_empty": "always empty"}
 
@@ -167,16 +171,17 @@ def side_by_side(rows: Iterable[Mapping[str, str]]) -> Html:
                          (_CELL + "white-space:nowrap;", _CODE, _CODE))])
 
 
-def scores_table(scores_of_task: Mapping[str, Mapping[str, Any]], group: str = "all") -> Html:
+def scores_table(scores_of_task: Mapping[str, Mapping[str, Any]], group: str = "all",
+                 metrics: Sequence[str] = MAIN_METRICS) -> Html:
     """Systems by metrics of one task, each cell "value [low, high]" in per cent (95 % interval).
 
     `scores_of_task` is {system: {group: {metric: {"value", "low", "high", "n"} or None}}} with values
-    in [0, 1]; `group` names the documents, "all" or another that the scores hold.
+    in [0, 1]; `group` names the documents: "all", "with_words", "empty_gold". Metrics that no system
+    has are left out.
     """
-    found = {s: {m: v for m, v in scores.get(group, {}).items() if isinstance(v, Mapping) and "value" in v}
+    found = {s: {m: v for m in metrics if (v := scores.get(group, {}).get(m)) is not None}
              for s, scores in scores_of_task.items()}
-    present = {m for scores in found.values() for m in scores}
-    metrics = [m for m in METRIC_TITLES if m in present] + sorted(present - METRIC_TITLES.keys())
+    metrics = [m for m in metrics if any(m in scores for scores in found.values())]
     systems = sorted(found, key=lambda s: list(SYSTEM_TITLES).index(s) if s in SYSTEM_TITLES else 99)
     rows = []
     for system in systems:
@@ -228,19 +233,18 @@ def _key(item: Mapping[str, Any]) -> tuple[str, str, tuple[str, ...]]:
     return item["kind"], item["label"], tuple(item["surfaces"])
 
 
-def _marks(items: Iterable[Mapping[str, Any]], text: str) -> list[Mark]:
-    """Places of `items`: the k-th one with the same surface is its k-th occurrence (canonical rule)."""
-    after: dict[tuple[str, str], int] = defaultdict(int)
-    marks = []
+def _marks(items: Sequence[Mapping[str, Any]], text: str) -> list[Mark]:
+    """Places of `items` in `text`, part by part; what is not in the text has none."""
+    marks: list[Mark] = []
+    by_kind: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for item in items:
-        plain = len(item["surfaces"]) > 1
-        for surface in item["surfaces"]:
-            key = (item["kind"], surface)
-            at = text.find(surface, 0 if plain else after[key]) if surface else -1
-            at = text.rfind(surface) if at < 0 and surface else at
-            if at >= 0:
-                after[key] = at + len(surface)
-                marks.append(Mark(at, at + len(surface), item["label"], plain))
+        if len(item["surfaces"]) == 1:
+            by_kind[item["kind"]].append(item)
+        elif places := locate_relation(*item["surfaces"], text):
+            marks += [Mark(s.start, s.end, item["label"], True) for s in places]
+    for group in by_kind.values():
+        places = locate_spans([item["surfaces"][0] for item in group], text)
+        marks += [Mark(s.start, s.end, item["label"]) for item, s in zip(group, places, strict=True) if s]
     return marks
 
 
