@@ -55,7 +55,8 @@ def composition(task_name: str, stats_of_task: Mapping[str, Any], source: str) -
         ax = fig.add_subplot(grid[0, 0], title="Text labels: texts by split")
         bars(ax, [label for label, _ in texts],
               {s: ([n.get(s, 0) for _, n in texts], SPLIT_COLOURS.get(s, GREY)) for s in stats["splits"]})
-        ax.legend(loc="lower right", fontsize=8.5, handlelength=1, labelspacing=0.3)
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=8.5, handlelength=1,
+                  borderaxespad=0.2, columnspacing=1.2)
         ax = fig.add_subplot(grid[0 if few else slice(None), 1], title="Word labels: words in all splits")
         bars(ax, [label for label, _ in words], {"words": ([n for _, n in words], GREEN)})
 
@@ -129,7 +130,7 @@ def loss_curves(history: pd.DataFrame, source: str) -> Figure:
             loss = train["loss"].clip(lower=1e-4)
             ax.plot(train["step"], loss, color=BLUE, lw=0.8, alpha=0.35)
             smooth = loss.rolling(max(1, len(loss) // 15), center=True, min_periods=1).median()
-            ax.plot(train["step"], smooth, color=BLUE, lw=1.8, label="train (median; pale: each step)")
+            ax.plot(train["step"], smooth, color=BLUE, lw=1.8, label="train (running median)")
             dev_loss = dev["dev_loss"].clip(lower=1e-4)
             ax.plot(dev["step"], dev_loss, color=RED, lw=1.2, marker="o", ms=4.5, label="dev")
             if len(dev):
@@ -143,7 +144,7 @@ def loss_curves(history: pd.DataFrame, source: str) -> Figure:
             ax.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
             ax.set_xlabel("step")
             if i == 0:
-                fig.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize=8.5)
+                ax.legend(loc="lower left", fontsize=8.5)
     return fig
 
 
@@ -198,8 +199,8 @@ def confusion(matrix: Mapping[str, Any], title: str, source: str) -> Figure:
                                                                           strict=False)])
         for (i, j), count in np.ndenumerate(counts):
             if count:
-                ax.text(j, i, f"{count:,}\n{100 * shares[i, j]:.0f} %", ha="center", va="center", fontsize=8.5,
-                        color=PAPER if shares[i, j] > 0.55 else INK)
+                ax.text(j, i, f"{count:,}\n{100 * shares[i, j]:.0f} %", ha="center", va="center",
+                        fontsize=8.5, color=PAPER if shares[i, j] > 0.55 else INK)
     return fig
 
 
@@ -240,10 +241,11 @@ def effects(effects: Sequence[Mapping[str, Any]], source: str) -> Figure:
     effects = [e for e in effects if None not in (e["difference"], e["low"], e["high"])]
     for e in effects:
         open_ = e["verdict"] == "undecided"
+        verdict = VERDICTS.get(e["verdict"], e["verdict"])
         colour = GREY if open_ else BLUE if e["difference"] > 0 else RED
         groups.setdefault(e["task"], []).append(
             Row(METRIC_TITLES.get(e["metric"], e["metric"]), e["difference"], e["low"], e["high"], colour,
-                "o" if open_ or e["difference"] > 0 else "s", open_, f"   {VERDICTS.get(e['verdict'], e['verdict'])}"))
+                "o" if open_ or e["difference"] > 0 else "s", open_, f"   {verdict}"))
     height = 0.25 * sum(len(rows) + 1.3 for rows in groups.values()) + 1.6
     with canvas(9, height, "Joint minus single-level model, percentage points", source) as fig:
         ax = fig.add_subplot()
@@ -251,6 +253,7 @@ def effects(effects: Sequence[Mapping[str, Any]], source: str) -> Figure:
         reach = 108 * max((max(abs(e["low"]), abs(e["high"])) for e in effects), default=0) or 1
         ax.axvline(0, color=INK, lw=1, zorder=1)
         ax.set_xlim(-reach, reach)
-        ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"{v:+g}".replace("-", "−") if v else "0"))
-        ax.set_xlabel("← single-level better        joint better →   (hollow: the 95 % interval crosses zero)")
+        ax.xaxis.set_major_formatter(
+            ticker.FuncFormatter(lambda v, _: f"{v:+g}".replace("-", "−") if v else "0"))
+        ax.set_xlabel("← joint worse          joint better →\nhollow: undecided, the 95 % interval holds zero")
     return fig

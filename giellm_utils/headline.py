@@ -20,7 +20,7 @@ from giellm_utils.views import FAINT, METRIC_TITLES, RULE, SYSTEM_TITLES, TINTS
 
 _WIDTH, _HEIGHT = 768, 432  # points: 1600 x 900 pixels at 150 dpi
 _LEFT, _COLUMN, _TOP = 26, 372, 374
-_BLOCK_SIZE, _BLOCK_PITCH = 10.5, 17.5
+_BOTTOM = 50
 #: Blue stands for the text label, so words take the others.
 _BLUE_TINT, *_WORD_TINTS = TINTS
 #: Characters that must not begin a line (kinsoku).
@@ -57,8 +57,8 @@ def _lines(text: str, em: float) -> list[tuple[int, int]]:
 
 
 def _flow(ax: Axes, text: str, inks: Sequence[Ink], x: float, y: float, width: float, size: float,
-          pitch: float) -> float:
-    """Draws `text` from baseline `y` downwards in lines of `width` points; the last baseline.
+          pitch: float) -> None:
+    """Draws `text` from baseline `y` downwards in lines of `width` points, `pitch` apart.
 
     Tags that would touch the tag before them move one step down.
     """
@@ -72,18 +72,18 @@ def _flow(ax: Axes, text: str, inks: Sequence[Ink], x: float, y: float, width: f
             wide = sum(map(_advance, run)) * size
             ink = inks[k] if k >= 0 else Ink(0, 0, INK)
             if ink.background:
-                ax.add_patch(FancyBboxPatch((at + 1, line - 0.24 * size), wide - 2, 1.26 * size, fc=ink.background,
-                                            ec="none", boxstyle=f"round,pad=0,rounding_size={0.18 * size}"))
+                ax.add_patch(FancyBboxPatch(
+                    (at + 1, line - 0.24 * size), wide - 2, 1.26 * size, fc=ink.background, ec="none",
+                    boxstyle=f"round,pad=0,rounding_size={0.18 * size}"))
             ax.text(at, line, "".join(run), fontsize=size, color=INK if ink.background else ink.colour,
                     family=FONT, va="baseline")
             if ink.tag and k not in tagged:
                 tagged.add(k)
                 level = 0 if at > tags_end[0] + 4 else 1
                 tags_end[level] = at + 7.5 * sum(map(_advance, ink.tag))
-                ax.text(at + 1, line - 0.24 * size - 9.5 - 8.5 * level, ink.tag, fontsize=7.5, color=ink.colour,
-                        family=FONT, va="baseline")
+                ax.text(at + 1, line - 0.24 * size - 9.5 - 8.5 * level, ink.tag, fontsize=7.5,
+                        color=ink.colour, family=FONT, va="baseline")
             at += wide
-    return y - (len(_lines(text, width / size)) - 1) * pitch
 
 
 def _output_inks(examples: Mapping[str, Any], colours: Mapping[str, tuple[str, str]]) -> list[Ink]:
@@ -109,40 +109,45 @@ def _left(ax: Axes, examples: Mapping[str, Any]) -> None:
     colours = dict(zip(labels, cycle(_WORD_TINTS), strict=False))
     spans = [Ink(start, end, colours[label][1], colours[label][0], label)
              for start, end, label in sorted(examples["spans"])]
-    size = next((s for s in (18, 16.5, 15, 13.5, 12) if len(_lines(text, _COLUMN / s)) <= 3), 11)
-    pitch = size + 25
-    heights = (len(_lines(text, _COLUMN / size)) * pitch, _block_height(prompt), _block_height(examples["output"]))
-    # What a short sentence leaves of the height goes between the three parts.
-    gap = min(34.0, max(6.0, (_TOP - 60 - 30 - sum(heights)) / 2))
+    # The largest letters that leave a gap between the three parts; a long sentence gets smaller ones.
+    for size, block in ((20, 12.5), (18, 11.5), (16.5, 11), (15, 10.5), (13.5, 10), (12, 9), (10, 8)):
+        pitch = size + 24
+        heights = (len(_lines(text, _COLUMN / size)) * pitch, _block_height(prompt, block),
+                   _block_height(examples["output"], block))
+        gap = (_TOP - 24 - _BOTTOM - sum(heights)) / 2
+        if gap >= 12:
+            break
+    gap = min(gap, 40)
 
     ax.text(_LEFT, _TOP - 12, "text label", fontsize=8.5, color=FAINT, va="baseline")
     _flow(ax, chip, [Ink(0, len(chip), *_BLUE_TINT[::-1])], _LEFT + 52, _TOP - 12, _COLUMN, 12, 14)
     _flow(ax, text, spans, _LEFT, _TOP - 24 - size, _COLUMN, size, pitch)
-    y = _TOP - 26 - heights[0] - gap
+    y = _TOP - 24 - heights[0] - gap
     inks = [Ink(len(text), len(prompt), _BLUE_TINT[1])] if prompt.startswith(text) else []
-    _block(ax, "prompt: what the model reads", prompt, inks, y)
+    _block(ax, "prompt: what the model reads", prompt, inks, y, block)
     y -= heights[1]
-    ax.annotate("", (_LEFT + _COLUMN / 2, y - gap - 2), (_LEFT + _COLUMN / 2, y - 2),
+    middle, half = y - gap / 2, min(gap / 2 - 1, 10)
+    ax.annotate("", (_LEFT + _COLUMN / 2, middle - half), (_LEFT + _COLUMN / 2, middle + half),
                 arrowprops={"arrowstyle": "-|>", "color": FAINT, "lw": 1.6, "shrinkA": 0, "shrinkB": 0})
     _block(ax, "output: what it writes, both levels at once", examples["output"],
-           _output_inks(examples, colours), y - gap)
+           _output_inks(examples, colours), y - gap, block)
 
 
-def _block_height(text: str) -> float:
-    return 16 + len(_lines(text, (_COLUMN - 16) / _BLOCK_SIZE)) * _BLOCK_PITCH
+def _block_height(text: str, size: float) -> float:
+    return 17 + len(_lines(text, (_COLUMN - 16) / size)) * 1.66 * size
 
 
-def _block(ax: Axes, title: str, text: str, inks: Sequence[Ink], top: float) -> None:
+def _block(ax: Axes, title: str, text: str, inks: Sequence[Ink], top: float, size: float) -> None:
     """A framed text under its title, from `top` down by _block_height points."""
-    bottom = top - _block_height(text)
+    bottom, pitch = top - _block_height(text, size), 1.66 * size
     ax.text(_LEFT, top - 8, title, fontsize=8.5, color=FAINT, va="baseline")
     ax.add_patch(FancyBboxPatch((_LEFT, bottom), _COLUMN, top - 13 - bottom, fc="#f6f8fa", ec=RULE, lw=0.8,
                                 boxstyle="round,pad=0,rounding_size=5"))
-    _flow(ax, text, inks, _LEFT + 8, top - 13 - _BLOCK_PITCH + 3.5, _COLUMN - 16, _BLOCK_SIZE, _BLOCK_PITCH)
+    _flow(ax, text, inks, _LEFT + 8, top - 15 - 0.5 * pitch - 0.36 * size, _COLUMN - 16, size, pitch)
 
 
 def _right(fig: Figure, tasks: Mapping[str, Any]) -> None:
-    """One task: four metrics by system. Several: TL and F1 of the joint model, a single-level one, a floor."""
+    """One task: four metrics by system. Several: TL and F1 of joint, single-level and baseline."""
     if len(tasks) == 1:
         ((_, systems),) = tasks.items()
         ax = fig.add_axes((0.655, 0.115, 0.2, 0.71))
@@ -150,8 +155,9 @@ def _right(fig: Figure, tasks: Mapping[str, Any]) -> None:
                   if (rows := system_rows(systems, m))])
         ax.set_xlim(-3, 103)
         return
-    for left, metric, single, floor in ((0.64, "tl", "text", "majority"), (0.825, "f1", "words", "always_empty")):
-        ax = fig.add_axes((left, 0.125, 0.115, 0.67), title=METRIC_TITLES[metric])
+    for left, metric, single, floor in ((0.64, "tl", "text", "majority"),
+                                        (0.825, "f1", "words", "always_empty")):
+        ax = fig.add_axes((left, 0.115, 0.115, 0.665), title=METRIC_TITLES[metric])
         groups = []
         for task, systems in tasks.items():
             rows = {row.label: row for row in system_rows(systems, metric)}

@@ -17,10 +17,15 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
 
 from giellm_utils.config import ModelConfig
 from giellm_utils.sources import cache_dir, embedded
 from giellm_utils.storage import read_json, sha256, write_json
+
+
+# A model loads from safetensors in a second: a bar for that is noise in a notebook.
+transformers_logging.disable_progress_bar()
 
 
 class ModelError(RuntimeError):
@@ -161,7 +166,9 @@ def _convert(name: str, folder: Path) -> dict:
     if digest != packaged.gguf_sha256:
         raise ModelError(f"{name}: the GGUF file has sha256 {digest}, not {packaged.gguf_sha256}; "
                          "install requirements-models.txt again")
+    transformers_logging.enable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf.name, dtype=torch.float32).to(torch.bfloat16)
+    transformers_logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
     # save_pretrained refuses a GGUF-quantised model; its weights are plain bf16 by now.
     del model.hf_quantizer, model.config.quantization_config

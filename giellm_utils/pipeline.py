@@ -199,9 +199,12 @@ def execute(stage: str, run: Path, given: dict[str, Any], output) -> None:
     target = run / "notebooks" / f"{stage}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Libraries warning about themselves would stand between a reader and the results.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
     try:
         papermill.execute_notebook(str(NOTEBOOKS / f"{stage}.ipynb"), str(target), parameters=given, cwd=str(ROOT),
-                                   kernel_name="python3", progress_bar=False, stdout_file=output, stderr_file=output)
+                                   kernel_name="python3", progress_bar=False, stdout_file=output, stderr_file=output,
+                                   extra_arguments=["--IPKernelApp.log_level=40"])
     except papermill.PapermillExecutionError as error:
         raise StageError(f"notebook {stage}.ipynb, cell {error.cell_index}: {error.ename}: {error.evalue}") from None
     except DeadKernelError:

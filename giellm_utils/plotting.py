@@ -87,8 +87,9 @@ def wrap(text: str, columns: int) -> str:
 @contextmanager
 def canvas(width: float, height: float, title: str, source: str, *, layout: str = "constrained",
            margin: float = 0.012) -> Iterator[Figure]:
-    """A figure of inches `width` x `height` with its title and source line (both `margin` from the left), in STYLE.
+    """A figure of inches `width` x `height` with its title and source line, in STYLE.
 
+    `margin` is where both begin, as a share of the width.
     It is laid out once, while STYLE holds, and then frozen: ticks made later would lose the Japanese
     font, and a second layout could move things by a fraction of a pixel. Closing it keeps pyplot from
     showing it twice in a notebook.

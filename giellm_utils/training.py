@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 from torch.utils.data import Dataset
-from transformers import (PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments, set_seed)
+from transformers import PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from giellm_utils.config import ConfigError, TrainingConfig, TrainingJob, load_yaml
@@ -209,7 +210,7 @@ def train(job: TrainingJob) -> dict[str, Any]:
             eval_strategy="steps" if data["dev"].rows else "no", eval_steps=min(steps_per_epoch, steps),
             prediction_loss_only=True, remove_unused_columns=False, report_to="none", disable_tqdm=True,
             logging_nan_inf_filter=False, dataloader_num_workers=0))
-    trainer.pop_callback("PrinterCallback")
+    trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         print(f"{job.job}: {len(data['train'])} sequences, {steps} steps of {config.batch_size * config.accumulate}, "

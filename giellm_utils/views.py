@@ -19,8 +19,8 @@ from giellm_utils.schema import Record, Task
 from giellm_utils.surfaces import locate_relation, locate_spans
 
 #: Names of metrics and systems, in the order in which tables and figures show them.
-METRIC_TITLES = {"tl": "TL, text label", "tl_balanced": "TL, balanced", "wl_exact": "WL, exact", "wl_set": "WL, as a set",
-                 "wl_words": "WL, share of words", "all": "ALL, both levels", "all_set": "ALL, as a set",
+METRIC_TITLES = {"tl": "TL, text label", "tl_balanced": "TL, balanced",
+                 "wl_exact": "WL, exact", "wl_set": "WL, as a set", "wl_words": "WL, share of words", "all": "ALL, both levels", "all_set": "ALL, as a set",
                  "precision": "word precision", "recall": "word recall", "f1": "word micro-F1",
                  "offset_f1": "offset micro-F1", "format_accuracy": "format accuracy",
                  "invented": "invented spans", "truncated": "truncated"}
@@ -291,5 +291,5 @@ def _prediction(row: Mapping[str, Any], diff: Diff, colours: Mapping[str, tuple[
     table = _table(("", safe(str(row["id"]))), [(f"<b>{n}</b>", c) for n, c in lines],
                    (_CELL + "white-space:nowrap;", _CELL))
     return (f'<details style="{_BASE}border-bottom:1px solid {RULE};padding:2px 0;">'
-            f'<summary style="{_BASE}cursor:pointer;"><b style="color:{colour};background:{PAPER};">{sign}</b> '
-            f'{safe(text)}</summary>{table}</details>')
+            f'<summary style="{_BASE}cursor:pointer;">'
+            f'<b style="color:{colour};background:{PAPER};">{sign}</b> {safe(text)}</summary>{table}</details>')
