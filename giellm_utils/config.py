@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from giellm_utils.tasks import TASKS
+from giellm_utils.tasks import TASKS, is_task_file
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ROOT / "configs" / "profiles"
@@ -25,6 +25,7 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
+    #: Names of tasks, or paths of your own task YAML files (docs/your-own-data.md).
     tasks: list[str]
     #: embedded = the mini corpus; open = the real corpora; auto = open, else embedded with a warning.
     source: Literal["embedded", "open", "auto"] = "embedded"
@@ -36,9 +37,9 @@ class DataConfig(Section):
     @field_validator("tasks")
     @classmethod
     def _known(cls, tasks: list[str]) -> list[str]:
-        unknown = [t for t in tasks if t not in TASKS]
+        unknown = [t for t in tasks if t not in TASKS and not is_task_file(t)]
         if unknown or not tasks or len(set(tasks)) != len(tasks):
-            raise ValueError(f"{tasks} must be distinct names of {', '.join(TASKS)}")
+            raise ValueError(f"{tasks} must be distinct names of {', '.join(TASKS)} (or paths of task YAML files)")
         return tasks
 
 

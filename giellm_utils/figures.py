@@ -144,7 +144,7 @@ def loss_curves(history: pd.DataFrame, source: str) -> Figure:
             ax.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
             ax.set_xlabel("step")
             if i == 0:
-                ax.legend(loc="lower left", fontsize=8.5)
+                ax.legend(loc="lower left", fontsize=8.5, frameon=True, edgecolor="none", facecolor=PAPER)
     return fig
 
 
@@ -190,8 +190,8 @@ def confusion(matrix: Mapping[str, Any], title: str, source: str) -> Figure:
         ax.grid(visible=False)
         ax.spines[:].set_visible(False)
         # Full-width characters are about 0.14 inch, a cell is 0.72.
-        names = [n.replace("no label", "no\nlabel") for n in names]
-        crowded = any(len(line) > 5 for name in names for line in name.split("\n"))
+        crowded = any(len(name) > 5 for name in names if name != "no label")
+        names = [n if crowded else n.replace("no label", "no\nlabel") for n in names]
         ax.set_xticks(range(len(names)), names, rotation=40 if crowded else 0,
                       ha="right" if crowded else "center", rotation_mode="anchor" if crowded else "default")
         ax.tick_params(axis="x", labelcolor=INK)
@@ -255,5 +255,6 @@ def effects(effects: Sequence[Mapping[str, Any]], source: str) -> Figure:
         ax.set_xlim(-reach, reach)
         ax.xaxis.set_major_formatter(
             ticker.FuncFormatter(lambda v, _: f"{v:+g}".replace("-", "−") if v else "0"))
-        ax.set_xlabel("← joint worse          joint better →\nhollow: undecided, the 95 % interval holds zero")
+        ax.set_xlabel("← joint worse          joint better →\n"
+                      "hollow: undecided, the 95 % interval holds zero")
     return fig

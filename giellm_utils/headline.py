@@ -45,14 +45,21 @@ def _advance(char: str) -> float:
     return font.load_char(ord(char), flags=LoadFlags.NO_HINTING).linearHoriAdvance / 65536 / 100
 
 
-def _lines(text: str, em: float) -> list[tuple[int, int]]:
-    """`text` broken into [start, end) ranges of at most `em` em; closing marks hang over the edge."""
+def _lines(text: str, inks: Sequence[Ink], em: float) -> list[tuple[int, int]]:
+    """`text` broken into [start, end) ranges of at most `em` em.
+
+    A short coloured range is kept on one line; closing marks hang over the edge.
+    """
+    kept = {i: ink.start for ink in inks if sum(map(_advance, text[ink.start:ink.end])) <= 0.6 * em
+            for i in range(ink.start + 1, ink.end)}
     lines, start, room = [], 0, em
     for i, char in enumerate(text):
         room -= _advance(char)
         if room < 0 and char not in _NO_START and i > start:
-            lines.append((start, i))
-            start, room = i, em - _advance(char)
+            cut = kept.get(i, i)
+            cut = i if cut <= start else cut
+            lines.append((start, cut))
+            start, room = cut, em - sum(map(_advance, text[cut:i + 1]))
     return [*lines, (start, len(text))]
 
 
@@ -65,7 +72,7 @@ def _flow(ax: Axes, text: str, inks: Sequence[Ink], x: float, y: float, width: f
     ink_of = [next((k for k, ink in enumerate(inks) if ink.start <= i < ink.end), -1)
               for i in range(len(text))]
     tagged: set[int] = set()
-    for n, (start, end) in enumerate(_lines(text, width / size)):
+    for n, (start, end) in enumerate(_lines(text, inks, width / size)):
         line, at, tags_end = y - n * pitch, x, [x - 99, x - 99]
         for k, group in groupby(range(start, end), key=ink_of.__getitem__):
             run = [text[i] for i in group]
@@ -109,11 +116,14 @@ def _left(ax: Axes, examples: Mapping[str, Any]) -> None:
     colours = dict(zip(labels, cycle(_WORD_TINTS), strict=False))
     spans = [Ink(start, end, colours[label][1], colours[label][0], label)
              for start, end, label in sorted(examples["spans"])]
+    asked = [Ink(m.start(), m.end(), _BLUE_TINT[1])
+             for m in re.compile(r"[<‹][^>]+>|[^<‹>]+").finditer(prompt, len(text))]
+    written = _output_inks(examples, colours)
     # The largest letters that leave a gap between the three parts; a long sentence gets smaller ones.
     for size, block in ((20, 12.5), (18, 11.5), (16.5, 11), (15, 10.5), (13.5, 10), (12, 9), (10, 8)):
         pitch = size + 24
-        heights = (len(_lines(text, _COLUMN / size)) * pitch, _block_height(prompt, block),
-                   _block_height(examples["output"], block))
+        heights = (len(_lines(text, spans, _COLUMN / size)) * pitch, _block_height(prompt, asked, block),
+                   _block_height(examples["output"], written, block))
         gap = (_TOP - 24 - _BOTTOM - sum(heights)) / 2
         if gap >= 12:
             break
@@ -123,23 +133,22 @@ def _left(ax: Axes, examples: Mapping[str, Any]) -> None:
     _flow(ax, chip, [Ink(0, len(chip), *_BLUE_TINT[::-1])], _LEFT + 52, _TOP - 12, _COLUMN, 12, 14)
     _flow(ax, text, spans, _LEFT, _TOP - 24 - size, _COLUMN, size, pitch)
     y = _TOP - 24 - heights[0] - gap
-    inks = [Ink(len(text), len(prompt), _BLUE_TINT[1])] if prompt.startswith(text) else []
-    _block(ax, "prompt: what the model reads", prompt, inks, y, block)
+    _block(ax, "prompt: what the model reads", prompt, asked, y, block)
     y -= heights[1]
     middle, half = y - gap / 2, min(gap / 2 - 1, 10)
     ax.annotate("", (_LEFT + _COLUMN / 2, middle - half), (_LEFT + _COLUMN / 2, middle + half),
                 arrowprops={"arrowstyle": "-|>", "color": FAINT, "lw": 1.6, "shrinkA": 0, "shrinkB": 0})
-    _block(ax, "output: what it writes, both levels at once", examples["output"],
-           _output_inks(examples, colours), y - gap, block)
+    _block(ax, "output: what it writes, both levels at once", examples["output"], written,
+           y - gap, block)
 
 
-def _block_height(text: str, size: float) -> float:
-    return 17 + len(_lines(text, (_COLUMN - 16) / size)) * 1.66 * size
+def _block_height(text: str, inks: Sequence[Ink], size: float) -> float:
+    return 17 + len(_lines(text, inks, (_COLUMN - 16) / size)) * 1.66 * size
 
 
 def _block(ax: Axes, title: str, text: str, inks: Sequence[Ink], top: float, size: float) -> None:
     """A framed text under its title, from `top` down by _block_height points."""
-    bottom, pitch = top - _block_height(text, size), 1.66 * size
+    bottom, pitch = top - _block_height(text, inks, size), 1.66 * size
     ax.text(_LEFT, top - 8, title, fontsize=8.5, color=FAINT, va="baseline")
     ax.add_patch(FancyBboxPatch((_LEFT, bottom), _COLUMN, top - 13 - bottom, fc="#f6f8fa", ec=RULE, lw=0.8,
                                 boxstyle="round,pad=0,rounding_size=5"))

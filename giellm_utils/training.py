@@ -111,7 +111,8 @@ class TargetTrainer(Trainer):
     def _get_train_sampler(self, train_dataset=None):
         lengths = [len(row["input_ids"]) for row in self.train_dataset.rows]
         return SeededLengthGroupedSampler(
-            self.args.train_batch_size * self.args.gradient_accumulation_steps, lengths, self.args.seed)
+            self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size,
+            lengths, self.args.seed)
 
 
 class Report(TrainerCallback):

@@ -317,14 +317,16 @@ class RecordChecker:
                                    "give both ends the same way")
         elif located is None:
             name = pairs[0][1]
-            self.fault(line, f"{path}.{name}", f"{value[name]!r} is named more often than it stands in the text")
+            self.fault(line, f"{path}.{name}",
+                       f"{value[name]!r} is named more often than it stands in the text")
         return list(located) if located and not by_offset else None
 
     def _offsets(self, line: int, value: dict[str, Any], key: str, name: str, path: str,
                  text: str | None) -> Span | None:
         field, given = f"{path}.{key}", value[key]
         if not (isinstance(given, list) and len(given) == 2 and all(type(n) is int for n in given)):
-            self.fault(line, field, f"{json.dumps(given, ensure_ascii=False)} is not [start, end], two whole numbers")
+            self.fault(line, field,
+                       f"{json.dumps(given, ensure_ascii=False)} is not [start, end], two whole numbers")
             return None
         start, end = given
         if start < 0 or start > end:
@@ -332,8 +334,8 @@ class RecordChecker:
         elif start == end:
             self.fault(line, field, f"[{start}, {end}] is empty; the end is exclusive")
         elif text is not None and end > len(text):
-            self.fault(line, field, f"[{start}, {end}] ends after the text, which has {len(text)} characters; "
-                                    "offsets count Unicode characters, not bytes")
+            self.fault(line, field, f"[{start}, {end}] ends after the text, which has {len(text)} "
+                                    "characters; offsets count Unicode characters, not bytes")
         elif text is not None and isinstance(value.get(name), str) and value[name] != text[start:end]:
             self.fault(line, field, f"[{start}, {end}] reads {text[start:end]!r} in the text, but {name} is "
                                     f"{value[name]!r}")

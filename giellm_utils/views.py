@@ -20,7 +20,8 @@ from giellm_utils.surfaces import locate_relation, locate_spans
 
 #: Names of metrics and systems, in the order in which tables and figures show them.
 METRIC_TITLES = {"tl": "TL, text label", "tl_balanced": "TL, balanced",
-                 "wl_exact": "WL, exact", "wl_set": "WL, as a set", "wl_words": "WL, share of words", "all": "ALL, both levels", "all_set": "ALL, as a set",
+                 "wl_exact": "WL, exact", "wl_set": "WL, as a set", "wl_words": "WL, share of words",
+                 "all": "ALL, both levels", "all_set": "ALL, as a set",
                  "precision": "word precision", "recall": "word recall", "f1": "word micro-F1",
                  "offset_f1": "offset micro-F1", "format_accuracy": "format accuracy",
                  "invented": "invented spans", "truncated": "truncated"}
@@ -29,7 +30,7 @@ SYSTEM_TITLES = {"joint": "joint", "text": "text only", "words": "words only", "
                  "always_empty": "always empty"}
 
 #: (light background, dark line) pairs from the Okabe-Ito hues; all carry INK at over 7:1.
-TINTS = (("#CFE6F5", "#0072B2"), ("#FBE3B5", "#A66F00"), ("#C9ECDF", "#00785A"), ("#F6D9E8", "#A84C7F"),
+TINTS = (("#CFE6F5", "#0072B2"), ("#FBE3B5", "#8A5C00"), ("#C9ECDF", "#00785A"), ("#F6D9E8", "#A84C7F"),
          ("#FBD5C2", "#B84A00"), ("#DDF1FC", "#2C7DA8"), ("#FBF7B8", "#7D7600"), ("#E2E2E2", "#555555"))
 INK, PAPER, FAINT, RULE = "#1b1f24", "#ffffff", "#57606a", "#d0d7de"
 _RIGHT, _WRONG = "#00785A", "#B84A00"
@@ -72,11 +73,20 @@ def safe(text: str) -> str:
     for c in text:
         if c == "\n":
             out.append("↵")
-        elif unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+        elif _invisible(c):
             out.append(f'<span style="color:{PAPER};background:{FAINT};font-size:75%;">U+{ord(c):04X}</span>')
         else:
             out.append(escape(c))
     return "".join(out)
+
+
+def _invisible(char: str) -> bool:
+    return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _attribute(text: str) -> str:
+    """`text` as an attribute's value, where no element can show an invisible character."""
+    return escape("".join(f"U+{ord(c):04X}" if _invisible(c) else c for c in text))
 
 
 def highlight(text: str, marks: Sequence[Mark], colours: Mapping[str, tuple[str, str]]) -> str:
@@ -95,7 +105,7 @@ def highlight(text: str, marks: Sequence[Mark], colours: Mapping[str, tuple[str,
             out.append(piece)
             continue
         inner, outer = over[0], over[-1]
-        title = escape(", ".join(f"{m.label} [{m.start}, {m.end})" for m in over))
+        title = _attribute(", ".join(f"{m.label} [{m.start}, {m.end})" for m in over))
         if inner.plain:
             style = f"{_BASE}border-bottom:2px dotted {FAINT};"
         else:
@@ -123,7 +133,7 @@ def _page(parts: Iterable[str]) -> Html:
 
 def _item(label: str, surfaces: Sequence[str]) -> str:
     if len(surfaces) == 2:
-        return f"{safe(surfaces[0])} —<b>{safe(label)}</b>→ {safe(surfaces[1])}"
+        return f"{safe(surfaces[0])} –[<b>{safe(label)}</b>]→ {safe(surfaces[1])}"
     return f"<b>{safe(label)}</b> {safe(surfaces[0])}"
 
 
@@ -292,4 +302,5 @@ def _prediction(row: Mapping[str, Any], diff: Diff, colours: Mapping[str, tuple[
                    (_CELL + "white-space:nowrap;", _CELL))
     return (f'<details style="{_BASE}border-bottom:1px solid {RULE};padding:2px 0;">'
             f'<summary style="{_BASE}cursor:pointer;">'
-            f'<b style="color:{colour};background:{PAPER};">{sign}</b> {safe(text)}</summary>{table}</details>')
+            f'<b style="color:{colour};background:{PAPER};">{sign}</b> {safe(text)}</summary>'
+            f'{table}</details>')

@@ -1,0 +1,32 @@
+"""Shared fixtures: a cache and a runs folder of the test session's own, so that tests neither read nor
+leave anything in the user's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def session_cache(tmp_path_factory) -> Path:
+    """A cache with nothing in it but what this session's tests build."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def child_environment(session_cache, tmp_path_factory) -> dict[str, str]:
+    """Environment for `giellm` and training subprocesses: own cache and runs, no raw data, no network."""
+    env = {k: v for k, v in os.environ.items() if k != "GIELLM_DATA_DIR"}
+    return {**env, "GIELLM_CACHE_DIR": str(session_cache), "GIELLM_RUNS_DIR": str(tmp_path_factory.mktemp("runs")),
+            "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+
+
+@pytest.fixture
+def scratch_cache(session_cache, monkeypatch) -> Path:
+    """This process uses the session's cache: the scratch model is built once for all tests."""
+    monkeypatch.setenv("GIELLM_CACHE_DIR", str(session_cache))
+    return session_cache
