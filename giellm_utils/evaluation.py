@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from giellm_utils import metrics
+from giellm_utils.baselines.lexicon import lexicon_outputs
 from giellm_utils.config import Profile
 from giellm_utils.converter import Converter
 from giellm_utils.corpus import of_task, sample
@@ -51,16 +52,27 @@ def score_job(profile: Profile, job: Level, task: str, converter: Converter, rec
     return scores, metrics.score_documents(converter, mine, job, rows)
 
 
-def with_baselines(levels: Mapping[Level, Mapping[str, Any]]) -> dict[str, Any]:
-    """One task's systems side by side: its jobs, then the majority and the always-empty baseline.
+def with_baselines(profile: Profile, task: str, converter: Converter, records: Sequence[Record],
+                   levels: Mapping[Level, Mapping[str, Any]]) -> dict[str, Any]:
+    """One task's systems side by side: its jobs, then the baselines that stand in every table.
 
-    The baselines come from the widest level scored, so that they show text and words.
+    `majority`: the most frequent training label and no words; `always_empty`: no words, no label;
+    `lexicon` (SCPOS only): the rule that made the word labels, applied to the text.
     """
-    widest = next(level for level in ("joint", "text", "words") if level in levels)
-    baselines = {name: {group: s for group, s in summary.items()}
-                 for name, summary in levels[widest]["baselines"].items()}
-    return {**{level: {k: v for k, v in scores.items() if k != "baselines"} for level, scores in levels.items()},
-            **baselines}
+    known, mine = of_task(records, task, *profile.training.splits), test_records(profile, records, task)
+
+    def scored(level: Level, outputs: list[dict[str, Any]]) -> dict[str, Any]:
+        frame = metrics.score_documents(converter, mine, level, outputs)
+        empty = frame["empty_gold"].astype(bool)
+        return {name: metrics.summarise(part, resamples=profile.evaluation.resamples, seed=profile.seed)
+                for name, part in (("all", frame), ("with_words", frame[~empty]), ("empty_gold", frame[empty]))}
+
+    systems = {level: {k: v for k, v in scores.items() if k != "baselines"} for level, scores in levels.items()}
+    for name, level in (("majority", "joint"), ("always_empty", "words")):
+        systems[name] = scored(level, metrics.baseline_outputs(converter, known, mine, level)[name])
+    if task.startswith("scpos-"):
+        systems["lexicon"] = scored("joint", lexicon_outputs(converter, known, mine, "joint"))
+    return systems
 
 
 def example(tasks: Mapping[str, Any], predictions: Path) -> dict[str, Any] | None:

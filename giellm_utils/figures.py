@@ -102,7 +102,7 @@ def token_cost(costs: Mapping[str, Mapping[str, Mapping[str, Sequence[int]]]], s
             ax.plot(top, y, marker="|", ms=9, mew=1.5, color=GREY)
             ax.barh(y, into, color=SKY, height=0.66, label="in (prompt)" if i == 0 else None)
             ax.barh(y, out, left=into, color=ORANGE, height=0.66, label="out (target)" if i == 0 else None)
-            ax.text(1.015, y, f"{into:.0f} + {out:.0f} = {into + out:.0f}", va="center", fontsize=8.5,
+            ax.text(1.015, y, f"{into:.0f} + {out:.0f}", va="center", fontsize=8.5,
                     transform=ax.get_yaxis_transform())
         ax.set_yticks([y for y, _ in ticks], [name for _, name in ticks])
         ax.set(ylim=(y + 0.6, -0.6), xlim=(0, longest * 1.02))
@@ -222,12 +222,13 @@ def per_label_f1(per_word_label: Mapping[str, Mapping[str, Any]], source: str) -
     with canvas(8.6, 0.27 * len(rows) + 1.75, "F1 of each word label, per cent", source) as fig:
         ax = fig.add_subplot(xlim=(-2, 102))
         for y, (p, r) in enumerate(marks):
-            for value, marker, colour, name in ((p, "<", ORANGE, "precision"), (r, ">", GREEN, "recall")):
+            for value, (marker, colour) in ((p, ("<", ORANGE)), (r, (">", GREEN))):
                 if value is not None:
-                    ax.plot(100 * value, y, marker, color=colour, ms=5, alpha=0.9,
-                            label=name if y == 0 else None)
+                    ax.plot(100 * value, y, marker, color=colour, ms=5, alpha=0.9)
         dots(ax, [("", rows)])
-        ax.plot([], [], "o-", color=BLUE, label="F1, 95 % interval")
+        for name, look, colour in (("precision", "<", ORANGE), ("recall", ">", GREEN),
+                                   ("F1, 95 % interval", "o-", BLUE)):
+            ax.plot([], [], look, color=colour, label=name)
         fig.legend(*ax.get_legend_handles_labels(), loc="outside upper right", ncols=3, fontsize=8.5)
     return fig
 

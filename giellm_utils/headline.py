@@ -138,8 +138,10 @@ def _left(ax: Axes, examples: Mapping[str, Any]) -> None:
     middle, half = y - gap / 2, min(gap / 2 - 1, 10)
     ax.annotate("", (_LEFT + _COLUMN / 2, middle - half), (_LEFT + _COLUMN / 2, middle + half),
                 arrowprops={"arrowstyle": "-|>", "color": FAINT, "lw": 1.6, "shrinkA": 0, "shrinkB": 0})
-    _block(ax, "output: what it writes, both levels at once", examples["output"], written,
-           y - gap, block)
+    # One sentence is no evidence: when it was got right, the caption says that it is such a one.
+    right = len(written) == len(spans) + 1 and examples["output"][1:1 + len(chip)] == chip
+    _block(ax, "output: what it wrote" + (", here all right; how often, see the scores" if right else ""),
+           examples["output"], written, y - gap, block)
 
 
 def _block_height(text: str, inks: Sequence[Ink], size: float) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ BLUE, ORANGE, GREEN, SKY, RED, PINK = "#0072B2", "#E69F00", "#009E73", "#56B4E9"
 GREY = "#9aa2ab"
 SYSTEM_LOOKS = {"joint": (BLUE, "o"), "text": (ORANGE, "s"), "words": (GREEN, "D"),
                 "majority": (GREY, "|"), "always_empty": (GREY, "|")}
+#: Metrics of the text label, alone or with the words.
+TEXT_METRICS = ("tl", "tl_balanced", "all", "all_set")
 SPLIT_COLOURS = {"train": BLUE, "dev": ORANGE, "test": SKY}
 
 STYLE = {
@@ -161,7 +164,8 @@ def dots(ax: Axes, groups: Sequence[tuple[str, Sequence[Row]]], signed: bool = F
             ax.plot(value, y, row.marker, color=row.colour, ms=7, mew=2.2 if row.marker == "|" else 1.4,
                     mfc=PAPER if row.hollow else row.colour)
             interval = f" [{low:{sign}.1f}, {high:{sign}.1f}]" if intervals else ""
-            number = "–" if math.isnan(value) else f"{value:{sign}.1f}{interval}".replace("-", "−")
+            number = re.sub(r"[+-]0\.0\b", "0.0", f"{value:{sign}.1f}{interval}").replace("-", "−")
+            number = "–" if math.isnan(value) else number
             ax.text(1.02, y, number + row.note, transform=ax.get_yaxis_transform(), va="center", fontsize=8,
                     color=FAINT if row.marker == "|" or row.hollow else INK)
             ticks.append((y, row.label))
@@ -174,16 +178,16 @@ def dots(ax: Axes, groups: Sequence[tuple[str, Sequence[Row]]], signed: bool = F
 def system_rows(systems: Mapping[str, Any], metric: str, group: str = "all") -> list[Row]:
     """A row for each system that has `metric`, in the fixed order; systems unknown here come last.
 
-    The majority baseline predicts no word, so beside "always_empty" it says nothing more of words.
+    The majority baseline predicts no word, so at word level it is the always-empty one and named so.
     """
-    order = [*SYSTEM_TITLES, *(s for s in systems if s not in SYSTEM_TITLES)]
-    rows = []
-    for system in order:
+    rows: dict[str, Row] = {}
+    for system in [*SYSTEM_TITLES, *(s for s in systems if s not in SYSTEM_TITLES)]:
         score = systems.get(system, {}).get(group, {}).get(metric)
-        if system == "majority" and metric not in ("tl", "all") and "always_empty" in systems:
+        if score is None or score["value"] is None:
             continue
-        if score is not None and score["value"] is not None:
-            low, high = (score["value"] if score.get(k) is None else score[k] for k in ("low", "high"))
-            rows.append(Row(SYSTEM_TITLES.get(system, system), score["value"], low, high,
-                            *SYSTEM_LOOKS.get(system, (PINK, "^"))))
-    return rows
+        if system == "majority" and metric not in TEXT_METRICS:
+            system = "always_empty"
+        low, high = (score["value"] if score.get(k) is None else score[k] for k in ("low", "high"))
+        rows[system] = Row(SYSTEM_TITLES.get(system, system), score["value"], low, high,
+                           *SYSTEM_LOOKS.get(system, (PINK, "^")))
+    return list(rows.values())

@@ -80,7 +80,7 @@ def draw(results: Results) -> Iterator[tuple[str, Any]]:
             if (words := systems.get("joint") or systems.get("words")) and words["per_word_label"]:
                 yield f"per-label-f1-{task}", figures.per_label_f1(words["per_word_label"], results.source(task))
         if example := results.read("example.json"):
-            yield "headline", headline(scores, example, results.source(example["task"]))
+            yield "headline", figures.headline(scores, example, results.source(example["task"]))
     if mre := results.read("mre.json"):
         yield "effects", figures.effects(mre["effects"], results.source())
 

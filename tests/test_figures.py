@@ -92,10 +92,19 @@ def example() -> dict:
             "output": "<文芸>固有表現抽出" + "".join(f":{n};{text[a:b]}" for a, b, n in spans)}
 
 
+def crowded() -> dict:
+    """Tags wider than their spans, side by side, and the last one near the edge."""
+    text = "同社のAI「Mini-7B」は東京、大阪、京都で使われている。"
+    spans = [[3, 5, "その他の組織名"], [6, 13, "製品名"], [15, 17, "政治的組織名"],
+             [18, 20, "その他の組織名"], [21, 23, "その他の組織名"]]
+    return {"text": text, "label": "社会", "spans": spans, "prompt": text + "<社会><文芸>固有表現抽出",
+            "output": "<社会>固有表現抽出:無い;"}
+
+
 MATRIX = [[30, 2, 1, 0, 0, 1], [1, 9, 0, 0, 1, 0], [0, 0, 7, 2, 0, 0], [0] * 6, [0, 0, 0, 0, 0, 1200]]
 FIGURES = {
     "composition": lambda: figures.composition("scnm", stats(TEXT_LABELS, ENTITIES), SOURCE),
-    "composition_two": lambda: figures.composition("scpos-n", stats(["積極", "消極"], ["ポジティブ"]), SOURCE),
+    "composition_two": lambda: figures.composition("scpos-n", stats(["積極", "消極"], ["中立"]), SOURCE),
     "composition_many": lambda: figures.composition(
         "tcree", stats(TEXT_LABELS, [f"{e}{i}" for e in ENTITIES for i in range(6)]), SOURCE),
     "token_cost": lambda: figures.token_cost({"scnm": cost(0)}, SOURCE),
@@ -109,6 +118,7 @@ FIGURES = {
     "effects": lambda: figures.effects(effect("scnm"), SOURCE),
     "effects_six": lambda: figures.effects([e for t in SIX for e in effect(t)], SOURCE),
     "headline": lambda: figures.headline({"tasks": {"scnm": systems()}}, example(), SOURCE),
+    "headline_crowded": lambda: figures.headline({"tasks": {"scnm": systems()}}, crowded(), SOURCE),
     "headline_six": lambda: figures.headline({"tasks": {t: systems() for t in SIX}}, example(), SOURCE),
 }
 
@@ -194,6 +204,9 @@ def test_accuracy_writes_values_and_leaves_out_what_a_system_lacks() -> None:
     assert "87.0 [79.0, 95.0]" in found and found.count("text only") == 1 and "scnm  (n = 75)" in found
     assert [r.label for r in system_rows(systems(), "f1")] == ["joint", "words only", "always empty"]
     assert [r.label for r in system_rows(systems(), "tl")] == ["joint", "text only", "majority class"]
+    without = {k: v for k, v in systems().items() if k != "always_empty"}
+    assert [r.label for r in system_rows(without, "f1")][-1] == "always empty"
+    assert [r.label for r in system_rows(without, "all")] == ["joint", "majority class"]
     assert system_rows({"slg": {"all": {"tl": share(.5)}}}, "tl")[0].label == "slg"
 
 
@@ -203,6 +216,8 @@ def test_effects_show_undecided_hollow_and_the_sign() -> None:
     assert [p.get_markerfacecolor() == "#ffffff" for p in points] == [True, False, False]
     assert "+2.0 [−3.0, +7.0]   undecided" in texts(fig)
     assert "−9.0 [−14.0, −4.0]   joint worse" in texts(fig)
+    nothing = figures.effects([{**effect("a")[0], "difference": 0.0, "low": -0.0, "high": 0.0}], SOURCE)
+    assert "0.0 [0.0, 0.0]   undecided" in texts(nothing)
     assert figures.effects([{**effect("a")[0], "low": None}], SOURCE).axes[0].get_xlim() == (-1, 1)
 
 

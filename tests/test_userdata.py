@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -15,6 +18,7 @@ from giellm_utils.config import ConfigError
 from giellm_utils.converter import Converter
 from giellm_utils.data_cli import data_app
 from giellm_utils.schema import Part, Task
+from giellm_utils.sources import SourceError
 from giellm_utils.userdata import (
     FIELDS, RecordChecker, UserDataError, check, load_task, load_user_dataset, read_records)
 
@@ -28,7 +32,7 @@ GOOD: dict[str, Any] = {"id": "1", "text": "田中は東京の東京電機の社
     {"kind": "relation", "label": "所属", "head": [0, 2], "tail": [6, 10]}]}
 
 TEN_LINES = [
-    "2: json: not valid JSON (Expecting value at column 54); each line must be one whole JSON object",
+    "2: json: not valid JSON (Expecting value at column 60); each line must be one whole JSON object",
     "3: split: is missing",
     "4: slots: unknown field; known are id, text, label, words, split and meta",
     "5: text: is a number, not a string",
@@ -63,8 +67,8 @@ def test_the_example_is_sound_and_checks_in_one_line() -> None:
     result = CliRunner().invoke(data_app, ["check", str(INTENTS / "data.jsonl"), "--task",
                                            str(INTENTS / "task.yaml")])
     assert result.exit_code == 0
-    assert result.output.strip().endswith("126 records (train 84, dev 14, test 28), 233 words, no fault") \
-        or result.output
+    assert result.output == (f"{INTENTS / 'data.jsonl'}: 126 records (train 84, dev 14, test 28), "
+                             "193 words, no fault\n")
 
 
 def test_the_example_loads_as_a_dataset() -> None:
@@ -81,9 +85,35 @@ def test_the_example_loads_as_a_dataset() -> None:
     assert all(Converter(data.task).locate(list(r.items()), r.text) == list(r.words) for r in data.records)
 
 
+def test_the_documentation_shows_what_happens() -> None:
+    page = (ROOT / "docs" / "your-own-data.md").read_text("utf-8")
+    for line in TEN_LINES:
+        assert f"\nten_faults.jsonl:{line}\n" in page
+    task = load_task(INTENTS / "task.yaml")
+    assert f"\n{Converter(task).prompt('ヒーター、三十分したら消して', 'joint')}\n<空調操作>スロット抽出:" in page
+    row, = (json.loads(b) for b in re.findall(r"```json\n(.*?)```", page, re.S))
+    assert RecordChecker(task).add(1, row)
+    assert set(yaml.safe_load(*re.findall(r"```yaml\n(.*?)```", page, re.S))) == {
+        "name", "title", "text_labels", "parts", "data", "licence", "attribution"}
+
+
+def test_the_documented_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every `giellm data` line of the page; the sheet stays empty, so its score is refused."""
+    page = (ROOT / "docs" / "your-own-data.md").read_text("utf-8")
+    commands = re.findall(r"^giellm data (.*)$", page, re.M)
+    assert len(commands) == 4
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    for command in commands[:3]:
+        assert CliRunner().invoke(data_app, shlex.split(command)).exit_code == 0, command
+    refused = CliRunner().invoke(data_app, shlex.split(commands[3]))
+    assert isinstance(refused.exception, SourceError) and "no question is answered" in str(refused.exception)
+
+
 def test_offsets_and_surfaces_say_the_same() -> None:
     surfaces = {**GOOD, "words": [
-        {"kind": "entity", "label": "地名", "surface": "東京"}, {"kind": "entity", "label": "人名", "surface": "東京"},
+        {"kind": "entity", "label": "地名", "surface": "東京"},
+        {"kind": "entity", "label": "人名", "surface": "東京"},
         {"kind": "relation", "label": "所属", "head_text": "田中", "tail_text": "東京電機"}]}
     offsets = {**GOOD, "words": [
         {"kind": "entity", "label": "地名", "span": [3, 5]}, {"kind": "entity", "label": "人名", "span": [6, 8]},
@@ -174,7 +204,7 @@ def yaml_file(folder: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(("changes", "message"), [
     ({"licence": None}, "task.yaml: licence: Field required"),
     ({"lables": 1}, "task.yaml, line 8: lables: unknown key"),
-    ({"text_labels": ["a", True]}, "task.yaml, line 3: text_labels.1: Input should be a valid string, not True"),
+    ({"text_labels": ["a", True]}, "line 3: text_labels.1: Input should be a valid string, not True"),
     ({"name": "scnm"}, "'scnm' is a task of this package"),
     ({"name": "My Task"}, "task.yaml, line 1: name"),
     ({"text_labels": ["a:b"]}, "label 'a:b' is empty or holds one of"),
@@ -191,14 +221,14 @@ def test_task_yaml_faults(tmp_path: Path, changes: dict[str, Any], message: str)
 def test_loading_names_the_first_fault_and_the_command(tmp_path: Path) -> None:
     task = yaml_file(tmp_path)
     (tmp_path / "d.jsonl").write_text('{"id": "1"}\n', encoding="utf-8")
-    with pytest.raises(UserDataError, match=r"d.jsonl:1: text: is missing \(and 3 more\); .*giellm data check"):
+    with pytest.raises(UserDataError, match=r"d.jsonl:1: text: is missing \(and 3 more\).*giellm data check"):
         load_user_dataset(task)
     assert len(check(task, tmp_path / "d.jsonl")) == 4
 
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-                        st.sampled_from((*FIELDS, "kind", "span", "head", "tail", "surface", "head_text", "x")),
+                        st.sampled_from((*FIELDS, "kind", "span", "head", "tail", "surface", "head_text")),
                         inner, max_size=6), max_leaves=12)
 
 

@@ -116,7 +116,7 @@ def test_highlight_loses_no_character(text: str, ranges: list[tuple[int, int]]) 
     assert found.replace("\ue000", "") == Page(views.safe(text)).text
 
 
-@pytest.mark.parametrize("char", ["\u202e", "\u2066", "\u200b", "\u0000", "\u001b", "\u2028", "\ufeff", "\ud800"])
+@pytest.mark.parametrize("char", list("\u202e\u2066\u200b\u0000\u001b\u2028\ufeff\ud800"))
 def test_invisible_characters_are_shown_by_number(char: str) -> None:
     shown = views.safe(f"a{char}b")
     assert char not in shown and f"U+{ord(char):04X}" in shown

@@ -1,0 +1,1 @@
+"""Systems that stand beside the trained model in the tables."""

