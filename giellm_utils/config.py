@@ -31,6 +31,8 @@ class DataConfig(Section):
     source: Literal["embedded", "open", "auto"] = "embedded"
     #: At most this many records a split and task, taken by text hash; null is all.
     limit: dict[Literal["train", "dev", "test"], int] = Field(default_factory=dict)
+    #: The same for single tasks, where it differs: {scnm: {train: 160}}.
+    task_limit: dict[str, dict[Literal["train", "dev", "test"], int]] = Field(default_factory=dict)
     #: Options of a task's loader, e.g. {tcree: {label: blind}}.
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
@@ -130,6 +132,8 @@ def load_yaml(path: Path, kind: type[Model], overrides: dict[str, Any] | None = 
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path.name}: cannot be read ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path.name}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:

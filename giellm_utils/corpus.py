@@ -29,7 +29,8 @@ def load_corpus(profile: Profile) -> list[Dataset]:
     datasets = []
     for name in profile.data.tasks:
         loaded = load_dataset(name, profile.data.source, **profile.data.options.get(name, {}))
-        kept = [r for split in SPLITS for r in sample(loaded.split(split), profile.data.limit.get(split))]
+        limit = {**profile.data.limit, **profile.data.task_limit.get(name, {})}
+        kept = [r for split in SPLITS for r in sample(loaded.split(split), limit.get(split))]
         print(f"{loaded.task.name}: {len(kept)} of {len(loaded.records)} records from the "
               f"{loaded.provenance['source']}")
         datasets.append(Dataset(loaded.task, tuple(kept), loaded.provenance))

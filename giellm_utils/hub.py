@@ -137,6 +137,21 @@ def load_hub_dataset(config_yaml: str | Path) -> Dataset:
                              + (f", {config.repo} at {config.revision}." if config.repo else "."))
 
 
+def is_hub_file(path: str | Path) -> bool:
+    """Whether a YAML file describes a Hub dataset: it has `fields`, which a task YAML has not."""
+    try:
+        head = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False  # the loader of task files says what is wrong
+    return any(line.startswith("fields:") for line in head.splitlines())
+
+
+def load_hub_task(config_yaml: str | Path) -> Task:
+    """The Task of a Hub YAML; raises ConfigError."""
+    path = Path(config_yaml)
+    return _task(load_yaml(path, HubConfig), path)
+
+
 def _reasons(faults: list[tuple[str, Fault]]) -> str:
     counts = Counter(fault.field.partition("[")[0] for _, fault in faults)
     return ", ".join(f"{field} {count}" for field, count in counts.most_common())

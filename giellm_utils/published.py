@@ -34,6 +34,15 @@ _NADJ_ALL = "inferred ALL (?): beside SCPOS:N this row's value is like ALL; one 
 _NADJ_WL = ("inferred WL (?): beside SCPOS:N this row's value is like WL, though ALL is printed above it; one of "
             "the row's three cells is lost")
 
+#: What the numbers say beyond the text; inferred by us, each checked in the tests.
+INFERRED = (
+    "SCNM and TCREE: ALL is about TL x WL, so WL there is the exact match of a whole item.",
+    "SCPOS:RW and SCPOS:N: ALL is far below TL x WL, so WL there is counted per word; its exact formula is "
+    "unknown. SCPOS:Adj lies in between.",
+    "Every TL- and ALL-like cell of SCPOS:N, Adj and N&Adj is a multiple of 1/3000 up to rounding: about 3,000 "
+    "items were probably scored, not 187,028.",
+    "A GIELLM model is best in 12 of the 16 printed columns; on SCNM all three belong to the SLG Framework.")
+
 
 @dataclass(frozen=True)
 class Accuracy:

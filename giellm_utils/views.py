@@ -27,7 +27,7 @@ METRIC_TITLES = {"tl": "TL, text label", "tl_balanced": "TL, balanced",
                  "invented": "invented spans", "truncated": "truncated"}
 MAIN_METRICS = ("tl", "wl_exact", "wl_set", "wl_words", "all", "f1", "offset_f1", "format_accuracy")
 SYSTEM_TITLES = {"joint": "joint", "text": "text only", "words": "words only", "majority": "majority class",
-                 "always_empty": "always empty"}
+                 "always_empty": "always empty", "lexicon": "lexicon look-up"}
 
 #: (light background, dark line) pairs from the Okabe-Ito hues; all carry INK at over 7:1.
 TINTS = (("#CFE6F5", "#0072B2"), ("#FBE3B5", "#8A5C00"), ("#C9ECDF", "#00785A"), ("#F6D9E8", "#A84C7F"),

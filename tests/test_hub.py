@@ -222,3 +222,21 @@ def test_templates_parse_and_say_what_to_fill_in(path: Path) -> None:
     assert load_yaml(path, HubConfig).repo == "OWNER/NAME"
     with pytest.raises(HubError, match="placeholder of a template"):
         load_hub_dataset(path)
+
+
+def test_a_hub_yaml_can_stand_in_a_profile(tmp_path):
+    from giellm_utils.config import Profile
+    from giellm_utils.corpus import load_corpus, tasks_of
+
+    folder = tmp_path / "snapshot"
+    folder.mkdir()
+    row = {"in": "SPRiNGSと最も仲の良いライバルグループ。<社会><文芸><学問><技術><自然>固有表現抽出",
+           "out": "<社会>固有表現抽出:その他の組織名;SPRiNGS"}
+    (folder / "train.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    config = tmp_path / "hub.yaml"
+    config.write_text("task: scnm\ntitle: t\nfolder: snapshot\nfiles:\n  train: [train.jsonl]\nfields:\n"
+                      "  layout: inout\n  input: in\n  output: out\nlicence: x\nattribution: y\n", encoding="utf-8")
+    profile = Profile.model_validate({"name": "h", "description": "d", "data": {"tasks": [str(config)]}})
+    assert list(tasks_of(profile)) == ["scnm"]
+    (dataset,) = load_corpus(profile)
+    assert [r.label for r in dataset.records] == ["社会"] and dataset.provenance["source"] == "local folder"

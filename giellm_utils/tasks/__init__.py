@@ -23,16 +23,18 @@ TASKS: dict[str, Task] = {task.name: task for module in _FAMILIES for task in mo
 
 
 def is_task_file(name: str) -> bool:
-    """Whether `name` is the path of a user's task YAML rather than the name of a task of ours."""
+    """Whether `name` is the path of a task YAML or Hub YAML rather than the name of a task of ours."""
     return name.endswith((".yaml", ".yml"))
 
 
 def get_task(name: str) -> Task:
-    """The task called `name`, or of a user's task YAML; raises KeyError with the known names."""
+    """The task called `name`, or of a task YAML or Hub YAML; raises KeyError with the known names."""
     if is_task_file(name):
-        from giellm_utils.userdata import load_task  # it stands above: it reads its YAML with config
+        # These stand above this package: they read their YAML with config, which knows the tasks.
+        from giellm_utils.hub import is_hub_file, load_hub_task
+        from giellm_utils.userdata import load_task
 
-        return load_task(name)
+        return load_hub_task(name) if is_hub_file(name) else load_task(name)
     if name not in TASKS:
         raise KeyError(f"no task {name!r}; known tasks: {', '.join(TASKS)}")
     return TASKS[name]
@@ -43,13 +45,14 @@ def load_dataset(name: str, source: Source = "auto", **options: Any) -> Dataset:
 
     source "embedded" is the mini corpus of the package, "open" the real corpus under our
     annotation layer (raises SourceError when it cannot be had), "auto" the open one, else the
-    embedded one after a warning on stderr. `options` are the family's own: see its `load`. A user's
-    own dataset (the path of its task YAML) has one source, its file.
+    embedded one after a warning on stderr. `options` are the family's own: see its `load`. A dataset
+    named by the path of its YAML (docs/your-own-data.md, configs/hub) has one source, what that says.
     """
     if is_task_file(name):
+        from giellm_utils.hub import is_hub_file, load_hub_dataset
         from giellm_utils.userdata import load_user_dataset
 
-        return load_user_dataset(name)
+        return load_hub_dataset(name) if is_hub_file(name) else load_user_dataset(name)
     if source not in ("embedded", "open", "auto"):
         raise ValueError(f"source must be embedded, open or auto, not {source!r}")
     task = get_task(name)
