@@ -39,8 +39,8 @@ INFERRED = (
     "SCNM and TCREE: ALL is about TL x WL, so WL there is the exact match of a whole item.",
     "SCPOS:RW and SCPOS:N: ALL is far below TL x WL, so WL there is counted per word; its exact formula is "
     "unknown. SCPOS:Adj lies in between.",
-    "Every TL- and ALL-like cell of SCPOS:N, Adj and N&Adj is a multiple of 1/3000 up to rounding: about 3,000 "
-    "items were probably scored, not 187,028.",
+    "Every TL- and ALL-like cell of SCPOS:N, Adj and N&Adj is a multiple of 1/3000 up to rounding (6.86 only if "
+    "it was cut off, not rounded): about 3,000 items were probably scored, not 187,028.",
     "A GIELLM model is best in 12 of the 16 printed columns; on SCNM all three belong to the SLG Framework.")
 
 

@@ -45,7 +45,7 @@ def test_rule_report_by_hand() -> None:
                      "share_with_word": 0.8, "words_per_sentence": 1.0, "not_whole_tokens": 1}
     # morph names both 騒音; 美 is no token of 美味しい, whose polarity the predicate list has.
     assert report["rules"]["morph:scpos-n"]["words"] == 4
-    assert report["rules"]["morph:scpos-adj"]["sentences_with_word"] == 3
+    assert report["rules"]["morph:scpos-adj"]["sentences_with_word"] == 2  # 美味しい, 満足
     agreement = report["agreement"]["scan"]
     assert agreement["common"] == 2  # 快適, 騒音
     assert agreement["only_scan"] == {"another_label": 1, "cuts_token": 1, "other_lexicon": 1}

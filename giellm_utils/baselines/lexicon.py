@@ -38,14 +38,13 @@ def lexicon_outputs(converter: Converter, train_records: Sequence[Record], recor
     if task not in scpos.TASKS:
         raise ValueError(f"the lexicon baseline has no rule for task {task.name}; it has one for "
                          f"{', '.join(t.name for t in scpos.TASKS)}")
+    if rule not in ("morph", "scan") or (rule == "scan" and task.name != "scpos-n"):
+        raise ValueError(f"rule {rule!r} is not known for {task.name}: morph is, and scan for scpos-n")
     find = scpos._finder(task, rule, lexicon)[0]
-    if level == "words":
-        fallback = ""
-    else:
-        majority = baseline_outputs(converter, train_records, records, "text")["majority"]
-        fallback = majority[0]["output"] if majority else ""
+    fallbacks = [""] * len(records) if level == "words" else [
+        row["output"] for row in baseline_outputs(converter, train_records, records, "text")["majority"]]
     outputs = []
-    for record in records:
+    for record, fallback in zip(records, fallbacks, strict=True):
         words = tuple(Word(scpos.KIND, polar.label, polar.span) for polar in find(record.text))
         read = Record(record.id, task.name, record.text, record.label, words).validate(task)
         label = None if level == "words" else majority_polarity(words)

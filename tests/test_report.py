@@ -1,0 +1,64 @@
+"""What is committed is made from results/: README tables, figures, and nothing typed by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from giellm_utils import readme
+from giellm_utils.cli import app
+from giellm_utils.config import ROOT
+from giellm_utils.pipeline import StageError
+from giellm_utils.report import Results, draw, draw_all
+
+RUNS = sorted(p.parent.name for p in (ROOT / "results").glob("*/provenance.json"))
+
+
+def test_readme_tables_are_those_of_the_results():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.render(text, ROOT / "results") == text, "run: python -m giellm_utils.readme"
+    assert text.count("<!-- results:") >= 2
+
+
+def test_a_changed_result_changes_the_readme(tmp_path):
+    shutil.copytree(ROOT / "results", tmp_path / "results")
+    scores = tmp_path / "results" / "mini" / "scores.json"
+    value = Results(tmp_path / "results" / "mini").read("scores.json")["tasks"]["scnm"]["joint"]["all"]["tl"]["value"]
+    scores.write_text(scores.read_text(encoding="utf-8").replace(str(value), "0.12345", 1), encoding="utf-8")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.render(text, tmp_path / "results") != text
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_every_committed_figure_can_be_drawn_again(run):
+    results = Results(ROOT / "results" / run)
+    names = {name for name, _ in draw(results)}
+    committed = {p.stem for p in (ROOT / "figures" / run).glob("*.png")}
+    assert names == committed == {p.stem for p in (ROOT / "figures" / run).glob("*.svg")}, "run: make figures"
+    assert "dequantised" in results.source() or "scratch" in results.source()
+
+
+def test_results_hold_the_manifests_of_one_run():
+    for run in RUNS:
+        manifests = Results(ROOT / "results" / run)
+        found = json.loads((manifests.folder / "manifests.json").read_text(encoding="utf-8"))
+        assert found["04_evaluate"]["seed"] == found["03_train"]["seed"]
+        assert {"dtype", "device", "batch_size"} <= set(found["04_evaluate"])
+
+
+def test_make_figures_command_writes_where_it_is_told(tmp_path):
+    shutil.copytree(ROOT / "results" / "mini", tmp_path / "results" / "mini")
+    done = CliRunner().invoke(app, ["figures", "--results", str(tmp_path / "results"), "--out", str(tmp_path / "f")])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "f" / "mini" / "accuracy.svg").stat().st_size > 1000
+
+
+def test_a_folder_without_results_is_named(tmp_path: Path):
+    with pytest.raises(StageError, match="holds no"):
+        draw_all(tmp_path, tmp_path / "out")
+    with pytest.raises(StageError, match="holds no results"):
+        Results(tmp_path)
