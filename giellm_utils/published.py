@@ -25,22 +25,23 @@ CLAIM = "GIELLM outperforms other models in 14 of 18 accuracy metrics across six
 GIELLM_SYSTEMS = ("GIELLM-7B", "GIELLM-13B", "GIELLM-13B-JP")
 SYSTEMS = ("SLG Framework", "USA-7B", "GPT-3.5-Turbo", *GIELLM_SYSTEMS)
 
-_TCREE_TL = ("inferred TL (?): SLG's cell equals the joint TL of the MRE table, though WL is printed above it")
-_TCREE_WL = ("inferred WL (?): SLG's cell equals the joint WL of the MRE table, though ALL is printed above it; "
-             "the ALL column is lost")
-_NADJ_TL = ("inferred TL (?): beside SCPOS:N it is TL in every row, though WL is printed above it; one of the "
-            "row's three cells is lost")
-_NADJ_ALL = "inferred ALL (?): beside SCPOS:N this row's value is like ALL; one of the row's three cells is lost"
-_NADJ_WL = ("inferred WL (?): beside SCPOS:N this row's value is like WL, though ALL is printed above it; one of "
-            "the row's three cells is lost")
+_TCREE_TL = ("inferred TL (?): SLG's cell equals the joint TL of the MRE table, though WL is printed above "
+             "it")
+_TCREE_WL = ("inferred WL (?): SLG's cell equals the joint WL of the MRE table, though ALL is printed above "
+             "it; the ALL column is lost")
+_LOST = "one of the row's three cells is lost"
+_NADJ_TL = ("inferred TL (?): beside SCPOS:N it is TL in every row, though WL is printed above it; " + _LOST)
+_NADJ_ALL = f"inferred ALL (?): beside SCPOS:N this row's value is like ALL; {_LOST}"
+_NADJ_WL = ("inferred WL (?): beside SCPOS:N this row's value is like WL, though ALL is printed above it; "
+            + _LOST)
 
 #: What the numbers say beyond the text; inferred by us, each checked in the tests.
 INFERRED = (
     "SCNM and TCREE: ALL is about TL x WL, so WL there is the exact match of a whole item.",
     "SCPOS:RW and SCPOS:N: ALL is far below TL x WL, so WL there is counted per word; its exact formula is "
     "unknown. SCPOS:Adj lies in between.",
-    "Every TL- and ALL-like cell of SCPOS:N, Adj and N&Adj is a multiple of 1/3000 up to rounding (6.86 only if "
-    "it was cut off, not rounded): about 3,000 items were probably scored, not 187,028.",
+    "Every TL- and ALL-like cell of SCPOS:N, Adj and N&Adj is a multiple of 1/3000 up to rounding (6.86 "
+    "only if it was cut off, not rounded): about 3,000 items were probably scored, not 187,028.",
     "A GIELLM model is best in 12 of the 16 printed columns; on SCNM all three belong to the SLG Framework.")
 
 

@@ -53,7 +53,8 @@ def test_ceiling_by_construction(name: str) -> None:
     """Gold words of these sets come from the rule, so its word scores are 1; its text scores are not."""
     data = load_dataset(name, "embedded")
     converter, test = Converter(data.task), data.split("test")
-    frame = metrics.score_documents(converter, test, "joint", lexicon_outputs(converter, data.split("train"), test))
+    outputs = lexicon_outputs(converter, data.split("train"), test)
+    frame = metrics.score_documents(converter, test, "joint", outputs)
     assert frame["wl_exact"].eq(1).all() and frame["well_formed"].all()
     assert 0.4 < frame["tl"].mean() < 0.9
 

@@ -165,10 +165,10 @@ def test_jrte_rows(tmp_path: Path) -> None:
             ("e", "1", "ＡＢ"), ("f", "-1", "AB")]
     path = tmp_path / "pn.tsv"
     path.write_text("".join(f"{i}\t{y}\t{t}\t{{}}\ttest\n" for i, y, t in rows), "utf-8")
-    assert [(n, i, y) for n, i, y, _ in scpos._sentences(path)] == [(1, "a", "積極"), (3, "c", "消極")]
+    assert [(n, i, y) for n, i, y, _ in scpos.sentences(path)] == [(1, "a", "積極"), (3, "c", "消極")]
     path.write_text("a\t2\tx\t{}\ttest\n", "utf-8")
     with pytest.raises(SourceError, match=r"pn\.tsv:1: judgement '2'"):
-        list(scpos._sentences(path))
+        list(scpos.sentences(path))
 
 
 def test_texts_that_differ_in_punctuation_share_a_split() -> None:

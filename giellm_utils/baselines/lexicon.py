@@ -38,9 +38,7 @@ def lexicon_outputs(converter: Converter, train_records: Sequence[Record], recor
     if task not in scpos.TASKS:
         raise ValueError(f"the lexicon baseline has no rule for task {task.name}; it has one for "
                          f"{', '.join(t.name for t in scpos.TASKS)}")
-    if rule not in ("morph", "scan") or (rule == "scan" and task.name != "scpos-n"):
-        raise ValueError(f"rule {rule!r} is not known for {task.name}: morph is, and scan for scpos-n")
-    find = scpos._finder(task, rule, lexicon)[0]
+    find = scpos.finder(task, rule, lexicon)[0]
     fallbacks = [""] * len(records) if level == "words" else [
         row["output"] for row in baseline_outputs(converter, train_records, records, "text")["majority"]]
     outputs = []

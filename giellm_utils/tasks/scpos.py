@@ -77,12 +77,10 @@ def load(task: Task, source: str, rule: Rule = "morph", lexicon: Path | None = N
     `rule` "scan" is for scpos-n only and needs the owner's noun lexicon: `lexicon`, or fetched.
     Raises SourceError when a file cannot be had.
     """
-    if rule not in ("morph", "scan") or (rule == "scan" and task.name != "scpos-n"):
-        raise ValueError(f"rule {rule!r} is not known for {task.name}: morph is, and scan for scpos-n")
+    find, used, says = finder(task, rule, lexicon)
     if source == "embedded" and task.name == "scpos-rw":
         return mini_dataset(task, _mini(task, None), MINI,
                             note="Its words were marked by a language model, not by a lexicon.")
-    find, used, says = _finder(task, rule, lexicon)
     if source == "embedded":
         return mini_dataset(task, _mini(task, find), MINI, files=used.files, note=says)
     located = fetch("jrte")
@@ -97,8 +95,13 @@ def load(task: Task, source: str, rule: Rule = "morph", lexicon: Path | None = N
              f"in the samples: {coverage}. Its sentences must not be redistributed with this project.")
 
 
-def _finder(task: Task, rule: Rule, path: Path | None) -> tuple[Callable[[str], list[Polar]], Lexicon, str]:
-    """The rule as text -> polar words, the lexicon it reads, and a sentence for the provenance."""
+def finder(task: Task, rule: Rule, path: Path | None) -> tuple[Callable[[str], list[Polar]], Lexicon, str]:
+    """The rule as text -> polar words, the lexicon it reads, and a sentence for the provenance.
+
+    Raises ValueError for a rule the task does not have, SourceError when a lexicon cannot be had.
+    """
+    if rule not in ("morph", "scan") or (rule == "scan" and task.name != "scpos-n"):
+        raise ValueError(f"rule {rule!r} is not known for {task.name}: morph is, and scan for scpos-n")
     if rule == "scan":
         if path is not None and not path.is_file():
             raise SourceError(f"the noun lexicon {path} does not exist; correct the path or leave it out")
@@ -142,7 +145,7 @@ def global_split(text: str) -> Split:
 
 def _open(task: Task, path: Path, find: Callable[[str], list[Polar]]) -> tuple[list[Record], str]:
     pools: dict[Split, list[Record]] = defaultdict(list)
-    for number, source_id, label, text in _sentences(path):
+    for number, source_id, label, text in sentences(path):
         split = global_split(text)
         pools[split].append(Record(f"{task.name}-{number:06d}", task.name, text, label,
                                    _words(find(text)), split, {"source_id": source_id}))
@@ -155,7 +158,7 @@ def _open(task: Task, path: Path, find: Callable[[str], list[Polar]]) -> tuple[l
     return sorted(chosen, key=lambda r: r.id), ", ".join(shares)
 
 
-def _sentences(path: Path) -> Iterator[tuple[int, str, str, str]]:
+def sentences(path: Path) -> Iterator[tuple[int, str, str, str]]:
     """(line, id, label, text) of every distinct polar sentence; one with both polarities is dropped."""
     rows, labels = [], defaultdict(set)
     for number, (source_id, judgement, text, _, _) in enumerate(read_tsv(path, 5), 1):
