@@ -54,8 +54,8 @@ def audit_sheet(dataset: Dataset, path: str | Path, n: int = 100, seed: int = 42
     if path.suffix != ".xlsx":
         raise AuditError(f"{path}: an audit sheet must end in .xlsx; choose such a name")
     if path.exists() and not overwrite:
-        raise AuditError(f"{path} exists and may hold somebody's answers; choose another name or say "
-                         "that it is to be overwritten")
+        raise AuditError(f"{path} exists and may hold somebody's answers; choose another name or add "
+                         "--overwrite to replace it")
     if n < 1 or not dataset.records:
         raise AuditError(f"{dataset.task.name}: an audit of {n} of {len(dataset.records)} records is empty; "
                          "ask for at least one")

@@ -119,7 +119,8 @@ class TrainingJob(Section):
     model: ModelConfig
     training: TrainingConfig
     train_file: str
-    dev_file: str
+    #: Measured on each epoch; empty where dev is trained on, for then its loss says nothing.
+    dev_file: str = ""
     out: str
 
 

@@ -31,10 +31,10 @@ class TrainingFailed(RuntimeError):
     """The training process ended with an error; its last words are in the message."""
 
 
-def write_job(profile: Profile, job: str, train_file: Path, dev_file: Path, out: Path) -> Path:
-    """Write `job.yaml` into `out` and return its path."""
+def write_job(profile: Profile, job: str, train_file: Path, dev_file: Path | None, out: Path) -> Path:
+    """Write `job.yaml` into `out` and return its path; without `dev_file` no dev loss is measured."""
     spec = TrainingJob(job=job, seed=profile.seed, model=profile.model, training=profile.training,
-                       train_file=str(train_file), dev_file=str(dev_file), out=str(out))
+                       train_file=str(train_file), dev_file=str(dev_file or ""), out=str(out))
     return write_text(out / "job.yaml", yaml.safe_dump(spec.model_dump(mode="json"), allow_unicode=True, sort_keys=False))
 
 

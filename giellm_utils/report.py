@@ -63,7 +63,7 @@ def draw(results: Results) -> Iterator[tuple[str, Any]]:
     """(name, Figure) for every figure the result files at hand allow."""
     composition = results.read("composition.json")
     for task, stats in (composition or {}).items():
-        yield f"composition-{task}", figures.composition(task, stats, results.source(task))
+        yield f"composition-{task}", figures.composition(task, stats, results.read("provenance.json")[task]["title"])
     if tokens := results.read("tokens.json"):
         yield "token-cost", figures.token_cost(tokens, results.source())
     if history := results.read("history.jsonl"):

@@ -184,8 +184,8 @@ def train(job: TrainingJob) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     set_seed(job.seed)
     tokenizer = load_tokenizer(job.model)
-    rows = {name: read_jsonl(Path(path)) for name, path in (("train", job.train_file), ("dev", job.dev_file))}
-    data = {name: Sequences(r, tokenizer, config.max_tokens) for name, r in rows.items()}
+    data = {name: Sequences(read_jsonl(Path(path)) if path else [], tokenizer, config.max_tokens)
+            for name, path in (("train", job.train_file), ("dev", job.dev_file))}
     model = load_model(job.model)
     dtype = dtype_for(job.model)
     if config.method == "lora":
@@ -199,7 +199,7 @@ def train(job: TrainingJob) -> dict[str, Any]:
     resumed = int(checkpoint.name.split("-")[1]) if checkpoint else 0
     report = Report(out / "metrics.jsonl", config.minutes, resumed)
     trainer = TargetTrainer(
-        model=model, train_dataset=data["train"], eval_dataset=data["dev"],
+        model=model, train_dataset=data["train"], eval_dataset=data["dev"] if data["dev"].rows else None,
         data_collator=TargetCollator(tokenizer.pad_token_id), callbacks=[report],
         args=TrainingArguments(
             output_dir=str(out / "checkpoints"), per_device_train_batch_size=config.batch_size,
