@@ -8,6 +8,7 @@ same F1: the output layer is most of the model, and no correct target needs anot
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -81,7 +82,7 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts
     model.eval()
     start = time.monotonic()
     bar = tqdm(total=len(prompts), initial=sum(map(len, batches[:done])), desc=title, unit="text",
-               mininterval=2, ncols=90)
+               mininterval=2, ncols=90, file=sys.stdout)
     for batch in batches[done:]:
         if time.monotonic() - start > config.minutes * 60:
             raise GenerationError(f"decoding {title} passed generation.minutes={config.minutes:g} after {bar.n} of "

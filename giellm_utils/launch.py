@@ -20,13 +20,6 @@ from giellm_utils.storage import read_json, write_text
 MACHINES = ROOT / "configs" / "accelerate"
 
 
-#: glibc gives big blocks back to the system at once and faults them in again: a step of 8 sequences over
-#: Gemma's vocabulary (235 MB of logits, several times) made 299,000 page faults and took 5.5 s; kept, 60,000
-#: and 3.3 s, measured side by side on 2 busy cores. Other allocators ignore these.
-KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(8 << 30), "MALLOC_TRIM_THRESHOLD_": str(32 << 30),
-               "MALLOC_TOP_PAD_": str(256 << 20)}
-
-
 class TrainingFailed(RuntimeError):
     """The training process ended with an error; its last words are in the message."""
 
@@ -46,7 +39,7 @@ def command(config: Path, machine: str) -> list[str]:
         raise ConfigError(f"training.machine: no {machine!r} in configs/accelerate; it holds {known}")
     processes = yaml.safe_load(file.read_text(encoding="utf-8"))["num_processes"]
     # accelerate gives each process one thread unless told: on 2 cores that doubled the training time.
-    threads = max(1, (os.cpu_count() or 1) // processes)
+    threads = int(os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // processes))
     return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file),
             "--num_cpu_threads_per_process", str(threads), "-m", "giellm_utils.training", "--config", str(config)]
 
@@ -57,7 +50,7 @@ def launch(config: Path, machine: str, show=print) -> dict[str, Any]:
     Raises TrainingFailed with the last lines when the process fails.
     """
     # Warnings of libraries about themselves would bury the loss; errors still come through.
-    environment = {**KEEP_MEMORY, **os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1",
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1",
                    "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
     process = subprocess.Popen(command(config, machine), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                encoding="utf-8", errors="replace", env=environment)

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from giellm_utils.config import ROOT, ConfigError, Profile, load_profile
-from giellm_utils.launch import KEEP_MEMORY
 from giellm_utils.storage import read_json, sha256, write_json
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -199,8 +198,7 @@ def execute(stage: str, run: Path, given: dict[str, Any], output) -> None:
 
     target = run / "notebooks" / f"{stage}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
-    for key, value in {**KEEP_MEMORY, "TOKENIZERS_PARALLELISM": "false"}.items():
-        os.environ.setdefault(key, value)  # the kernel decodes: it profits as a training does
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Libraries warning about themselves would stand between a reader and the results.
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     try:

@@ -24,8 +24,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from giellm_utils.config import ConfigError, TrainingConfig, TrainingJob, load_yaml
 from giellm_utils.models import PACKAGED, dtype_for, load_model, load_tokenizer, statement, terms
 from giellm_utils.storage import read_jsonl, write_json, write_text
-
-IGNORE = -100
+from giellm_utils.target_loss import IGNORE, TargetHead
 
 
 class Sequences(Dataset):
@@ -88,24 +87,15 @@ class SeededLengthGroupedSampler(LengthGroupedSampler):
         return super().__iter__()
 
 
-def target_loss(outputs, labels: torch.Tensor, num_items_in_batch=None) -> torch.Tensor:
-    """Cross-entropy over target tokens. outputs.logits [n_targets, vocab], labels [batch, T]."""
-    wanted = labels[labels != IGNORE]
-    total = torch.nn.functional.cross_entropy(outputs.logits.float(), wanted, reduction="sum")
-    return total / (len(wanted) if num_items_in_batch is None else num_items_in_batch)
-
-
 class TargetTrainer(Trainer):
     """Trainer whose output layer sees target positions only."""
 
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, compute_loss_func=target_loss, **kwargs)
-        self._wanted: torch.Tensor | None = None
-        head = self.accelerator.unwrap_model(self.model).get_output_embeddings()
-        head.register_forward_pre_hook(lambda module, args: (args[0][self._wanted],))
+    def __init__(self, model, *args, **kwargs) -> None:
+        self._head = TargetHead(model)
+        super().__init__(model, *args, compute_loss_func=self._head.loss, **kwargs)
 
     def compute_loss(self, model, inputs, *args, **kwargs):
-        self._wanted = inputs["labels"] != IGNORE
+        self._head.wanted = inputs["labels"] != IGNORE
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     def _get_train_sampler(self, train_dataset=None):

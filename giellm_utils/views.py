@@ -25,7 +25,7 @@ METRIC_TITLES = {"tl": "TL, text label", "tl_balanced": "TL, balanced",
                  "precision": "word precision", "recall": "word recall", "f1": "word micro-F1",
                  "offset_f1": "offset micro-F1", "format_accuracy": "format accuracy",
                  "invented": "invented spans", "truncated": "truncated"}
-MAIN_METRICS = ("tl", "wl_exact", "wl_set", "wl_words", "all", "f1", "offset_f1", "format_accuracy")
+MAIN_METRICS = ("tl", "tl_balanced", "wl_exact", "wl_set", "wl_words", "all", "f1", "offset_f1", "format_accuracy")
 SYSTEM_TITLES = {"joint": "joint", "text": "text only", "words": "words only", "majority": "majority class",
                  "always_empty": "always empty", "lexicon": "lexicon look-up"}
 

@@ -7,6 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+# One thread: two OpenMP threads wait for each other whenever another process takes a core, and a toy
+# model that needs 1 s alone then needs up to 93 s.
+torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,7 +27,7 @@ def child_environment(session_cache, tmp_path_factory) -> dict[str, str]:
     """Environment for `giellm` and training subprocesses: own cache and runs, no raw data, no network."""
     env = {k: v for k, v in os.environ.items() if k != "GIELLM_DATA_DIR"}
     return {**env, "GIELLM_CACHE_DIR": str(session_cache), "GIELLM_RUNS_DIR": str(tmp_path_factory.mktemp("runs")),
-            "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+            "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture

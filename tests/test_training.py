@@ -22,7 +22,7 @@ from giellm_utils.sequences import build
 from giellm_utils.storage import read_json, read_jsonl, write_jsonl, write_text
 from giellm_utils.tasks import load_dataset
 from giellm_utils.training import (IGNORE, SeededLengthGroupedSampler, Sequences, TargetCollator, TargetTrainer,
-                                   latest_checkpoint)
+                                   add_lora, latest_checkpoint)
 
 SCRATCH = ModelConfig(id="scratch")
 
@@ -66,28 +66,38 @@ def test_a_sequence_that_is_too_long_is_named(scratch_cache, rows):
         Sequences(rows[:1], load_tokenizer(SCRATCH), 16)
 
 
-def test_loss_on_picked_positions_equals_the_models_own(scratch_cache, rows, tmp_path):
+def losses_and_gradients(model, rows, folder, chunked: bool):
+    """(theirs, ours): the library's loss and gradients over full logits, and TargetTrainer's."""
     from transformers import TrainingArguments
 
-    tokenizer, model = load_tokenizer(SCRATCH), load_model(SCRATCH)
-    batch = TargetCollator(tokenizer.pad_token_id)(Sequences(rows[:6], tokenizer, 1024).rows)
-    # The library shifts labels itself: give it labels at the position of the token they name.
-    unshifted = torch.cat([torch.full((6, 1), IGNORE), batch["labels"]], 1)[:, :-1]
-    lost = (batch["labels"][:, -1] != IGNORE).sum()
-    ids = torch.cat([batch["input_ids"], torch.zeros(6, 1, dtype=torch.long)], 1)
-    mask = torch.cat([batch["attention_mask"], torch.zeros(6, 1, dtype=torch.long)], 1)
-    unshifted = torch.cat([unshifted, batch["labels"][:, -1:]], 1)
-    assert lost >= 1
-    theirs = model(input_ids=ids, attention_mask=mask, labels=unshifted).loss
-    theirs.backward()
-    gradient = model.get_input_embeddings().weight.grad.clone()
-    model.zero_grad()
-    trainer = TargetTrainer(model=model, args=TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none"),
-                            train_dataset=Sequences(rows[:6], tokenizer, 1024))
+    tokenizer = load_tokenizer(SCRATCH)
+    data = Sequences(rows, tokenizer, 1024)
+    batch = TargetCollator(tokenizer.pad_token_id)(data.rows)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    theirs = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten(), ignore_index=IGNORE)
+    reference = torch.autograd.grad(theirs, trained)
+    trainer = TargetTrainer(model=model, args=TrainingArguments(output_dir=str(folder), use_cpu=True, report_to="none"),
+                            train_dataset=data)
+    assert trainer._head.chunked == chunked
     ours = trainer.compute_loss(model, dict(batch))
-    ours.backward()
-    assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
-    assert torch.allclose(model.get_input_embeddings().weight.grad, gradient, atol=1e-6)
+    return (theirs.item(), reference), (ours.item(), torch.autograd.grad(ours, trained))
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("count", [1, 6, 12])  # 12 targets are several chunks of 64 tokens
+def test_loss_on_picked_positions_equals_the_models_own(scratch_cache, rows, tmp_path, method, count):
+    torch.manual_seed(1)
+    model = load_model(SCRATCH)
+    if method == "lora":
+        model = add_lora(model, TrainingConfig(lora_r=4))
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:  # B starts at zero, which would leave A without a gradient to compare
+                torch.nn.init.normal_(parameter, std=0.1)
+    (theirs, reference), (ours, gradients) = losses_and_gradients(model, rows[:count], tmp_path, method == "lora")
+    assert ours == pytest.approx(theirs, abs=1e-5)
+    for a, b in zip(gradients, reference, strict=True):
+        assert torch.allclose(a, b, atol=1e-6, rtol=1e-4)
 
 
 def test_batches_depend_on_seed_and_epoch_alone():
