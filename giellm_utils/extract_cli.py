@@ -295,14 +295,14 @@ def extract(
         what: Annotated[str, typer.Argument(metavar="TEXT|FILE.jsonl",
                                             help='A text, or a file of {"text": "..."} lines.')],
         model: Annotated[str, typer.Option("--model", "-m",
-                                           help="A trained folder (runs/NAME/03_train/jobs/joint) or Hub id.")],
+                                           help="A trained folder (runs/NAME/03_train/jobs/joint), Hub id.")],
         tasks: Annotated[str, typer.Option("--task", "--tasks", "-t",
                                            help="scnm, or scnm,tcree; default: all of the model's.")] = "",
-        out: Annotated[Path | None, typer.Option("--out", "-o", help="Where a file's results go (JSONL).")] = None,
+        out: Annotated[Path | None, typer.Option("--out", "-o", help="Where a file's results go.")] = None,
         level: Annotated[str, typer.Option(help="joint, text or words.")] = "joint",
-        base: Annotated[str | None, typer.Option(help="Base model, where the folder has no giellm.json.")] = None,
+        base: Annotated[str | None, typer.Option(help="Base model, where giellm.json is lacking.")] = None,
         batch_size: Annotated[int, typer.Option(min=1, help="Texts decoded at once.")] = 16,
-        overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again instead of going on.")] = False,
+        overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again, do not go on.")] = False,
         ) -> None:
     """Read labels, entities, sentiment words, relations and events from Japanese text, as JSON.
 

@@ -22,7 +22,8 @@ from giellm_utils.card import card_for, make_card, read_card, write_card
 from giellm_utils.config import ModelConfig
 from giellm_utils.converter import Converter
 from giellm_utils.extract_cli import ExtractFileError, extract_file
-from giellm_utils.extractor import (MOST_INSTRUCTIONS, WINDOW, ExtractedRelation, ExtractionError, Extractor, cut)
+from giellm_utils.extractor import (MOST_INSTRUCTIONS, WINDOW, ExtractedRelation, ExtractionError,
+                                    Extractor, cut)
 from giellm_utils.schema import Item
 from giellm_utils.tasks import TASKS
 
@@ -73,7 +74,8 @@ class StandIn:
 
 def card(*tasks: str, context: int = 200, budget: int = 40):
     converters = [Converter(TASKS[t]) for t in tasks]
-    return make_card(SCRATCH, converters, ["joint"], budgets={t: {"joint": budget} for t in tasks}, context=context,
+    return make_card(SCRATCH, converters, ["joint"], context=context,
+                     budgets={t: {"joint": budget} for t in tasks},
                      max_items={c.task.name: {p.kind: 3 for p in c.task.parts} for c in converters})
 
 
@@ -142,8 +144,7 @@ def test_truncation_and_empty_text_and_invented_spans():
     assert (empty["scnm"].label, empty["scnm"].words, empty["scnm"].truncated, empty["scnm"].pieces) == (
         None, (), False, 0)
     assert cut_off["scnm"].truncated
-    model.decoder.items = lambda request: [Item("entity", "人名", ("大阪",)), Item("entity", "人名", ("東京",)),
-                                           Item("entity", "人名", ("東京",))]
+    model.decoder.items = lambda request: [Item("entity", "人名", (s,)) for s in ("大阪", "東京", "東京")]
     result = next(model.extract(["東京"]))["scnm"]
     assert [p.name for p in result.problems] == ["not_in_text"] and [w.surface for w in result.words] == ["東京"]
 
@@ -205,7 +206,8 @@ def test_a_card_comes_back_as_it_was_written(tmp_path):
 
 @pytest.mark.parametrize("old, new, words", [
     ('"joint": 40', '"joint": 0', "budgets of joint"), ('"entity": 3', '"person": 3', "max_items of entity"),
-    ('"context"', '"contexts"', "contexts"), ('"marks": "<>"', '"marks": ";;"', "marks"), ("{", "", "giellm.json")])
+    ('"context"', '"contexts"', "contexts"), ('"marks": "<>"', '"marks": ";;"', "marks"),
+    ("{", "", "giellm.json")])
 def test_a_faulty_card_is_named_with_its_field(tmp_path, old, new, words):
     path = tmp_path / "giellm.json"
     text = json.dumps(card("scnm").model_dump())
@@ -220,7 +222,8 @@ def test_without_a_card_one_sentence_says_what_is_missing(tmp_path):
         Extractor.from_pretrained(tmp_path)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "adapter_config.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(ExtractionError, match=r"tasks \(argument tasks\) and its base model \(argument base\); give them"):
+    both = r"tasks \(argument tasks\) and its base model \(argument base\); give them"
+    with pytest.raises(ExtractionError, match=both):
         Extractor.from_pretrained(tmp_path)
     with pytest.raises(ExtractionError, match=r"base model \(argument base\); give it"):
         Extractor.from_pretrained(tmp_path, tasks=["scnm"])
@@ -248,7 +251,8 @@ def rows_of(path: Path) -> list[dict]:
 
 
 def test_a_killed_extraction_goes_on_without_loss_or_repetition(tmp_path):
-    source, out, whole = write_input(tmp_path / "in.jsonl", 300), tmp_path / "out.jsonl", tmp_path / "whole.jsonl"
+    source = write_input(tmp_path / "in.jsonl", 300)
+    out, whole = tmp_path / "out.jsonl", tmp_path / "whole.jsonl"
     counts = extract_file(extractor(), source, whole, tasks=["scnm"], quiet=True)
     assert (counts.good, counts.bad) == (258, 30) and counts.resumed == 0
     child = subprocess.Popen([sys.executable, __file__, str(source), str(out)], stderr=subprocess.PIPE)
@@ -270,9 +274,9 @@ def test_a_killed_extraction_goes_on_without_loss_or_repetition(tmp_path):
     counts = extract_file(extractor(), source, out, tasks=["scnm"], quiet=True)
     assert (counts.good, counts.bad, counts.resumed) == (258, 30, left)
     assert out.read_bytes() == whole.read_bytes()
-    errors = [rows_of(p.with_name(p.name + ".errors.jsonl")) for p in (out, whole)]
-    assert [sorted(e, key=lambda r: r["line"]) for e in errors] == [sorted(errors[1], key=lambda r: r["line"])] * 2
-    assert [r["line"] for r in sorted(errors[0], key=lambda r: r["line"])] == list(range(10, 301, 10))
+    errors, wanted = (sorted(rows_of(p.with_name(p.name + ".errors.jsonl")), key=lambda r: r["line"])
+                      for p in (out, whole))
+    assert errors == wanted and [r["line"] for r in errors] == list(range(10, 301, 10))
     # Once more: nothing is left to do, and nothing changes.
     again = extractor()
     assert extract_file(again, source, out, tasks=["scnm"], quiet=True).resumed == 258
@@ -311,7 +315,8 @@ def test_an_output_of_something_else_is_left_alone(tmp_path):
     refused("both input and output", out)
     out.with_name("out.jsonl.state").unlink()
     refused("cannot be told")
-    assert extract_file(extractor(), source, out, tasks=["scnm"], model="b", overwrite=True, quiet=True).resumed == 0
+    counts = extract_file(extractor(), source, out, tasks=["scnm"], model="b", overwrite=True, quiet=True)
+    assert counts.resumed == 0
     assert out.read_bytes() == before
 
 
@@ -343,7 +348,8 @@ def command() -> typer.Typer:
 
 
 def test_the_command_and_its_exit_codes(tmp_path, monkeypatch):
-    monkeypatch.setattr(Extractor, "from_pretrained", lambda model, **options: extractor(*(options["tasks"] or ())))
+    monkeypatch.setattr(Extractor, "from_pretrained",
+                        lambda model, **options: extractor(*(options["tasks"] or ())))
     run = CliRunner()
     one = run.invoke(command(), ["東京へ行く。", "--task", "scnm", "--model", "m"])
     assert one.exit_code == 0
@@ -351,7 +357,8 @@ def test_the_command_and_its_exit_codes(tmp_path, monkeypatch):
     source, out = write_input(tmp_path / "in.jsonl", 30), tmp_path / "out.jsonl"
     both = [str(source), "--tasks", "scnm,tcree", "-o", str(out), "--model", "m"]
     done = run.invoke(command(), both)
-    assert done.exit_code == 3 and "3 bad lines" in done.stderr and set(rows_of(out)[0]["tasks"]) == {"scnm", "tcree"}
+    assert done.exit_code == 3 and "3 bad lines" in done.stderr
+    assert set(rows_of(out)[0]["tasks"]) == {"scnm", "tcree"}
     fine = tmp_path / "fine.jsonl"
     fine.write_text('{"text": "東京"}\n', encoding="utf-8")
     assert run.invoke(command(), [str(fine), "-o", str(tmp_path / "f.jsonl"), "--model", "m"]).exit_code == 0

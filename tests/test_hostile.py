@@ -118,7 +118,8 @@ def test_hostile_lines_go_through_a_file(model, tmp_path):
 
 # -- parse -----------------------------------------------------------------------------------------
 
-ODD = [*"\\:;<>‹›", "\\:", "\\;", "\\\\", ":無い;", "無い", "\x00", "\ud800", "\u202e", "か\u3099", "👍🏽", "東京", "a", "\n", ""]
+ODD = [*"\\:;<>‹›", "\\:", "\\;", "\\\\", ":無い;", "無い", "\x00", "\ud800", "\u202e", "か\u3099",
+       "👍🏽", "東京", "a", "\n", ""]
 
 
 def fuzz_cases(count: int, seed: int = 0):
@@ -130,8 +131,9 @@ def fuzz_cases(count: int, seed: int = 0):
         for marks in ("<>", "‹>"):
             converter = Converter(data.task, marks)
             words = [*data.task.text_labels, *(w for p in data.task.parts for w in (p.instruction, *p.labels))]
+            words += [converter.mark(label) for label in data.task.text_labels]
             targets = [(r.text, converter.target(r, level)) for r in data.records[:60] for level in LEVELS]
-            pool.append((converter, [*ODD, *words, *(converter.mark(x) for x in data.task.text_labels)], targets))
+            pool.append((converter, [*ODD, *words], targets))
     for _ in range(count):
         converter, alphabet, targets = draw.choice(pool)
         text, output = draw.choice(targets)
