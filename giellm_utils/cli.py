@@ -14,11 +14,13 @@ from rich.console import Console
 from giellm_utils import pipeline
 from giellm_utils.config import PROFILES, ConfigError, load_profile, parse_override
 from giellm_utils.data_cli import data_app
+from giellm_utils.extract_cli import extract
 from giellm_utils.sources import SourceError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Japanese information extraction with one language model, and the Mutual Reinforcement Effect.")
 app.add_typer(data_app, name="data")
+app.command()(extract)
 console = Console(highlight=False, soft_wrap=True)
 
 ProfileOption = Annotated[str, typer.Option("--profile", "-p", help="Name in configs/profiles, or a YAML file.")]

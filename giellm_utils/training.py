@@ -71,8 +71,9 @@ class TargetCollator:
 
 
 class SeededLengthGroupedSampler(LengthGroupedSampler):
-    """Batches of similar length whose order depends on (seed, epoch) alone, so that a resumed run
-    sees the very batches of an unbroken one (the library's draws from the global generator)."""
+    """Batches of similar length in random order, both from (seed, epoch) alone, so that a resumed run
+    sees the very batches of an unbroken one (the library's sampler draws from the global generator,
+    and leaves the batches of each block of 50 sorted from the longest to the shortest)."""
 
     def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
         super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
@@ -84,7 +85,11 @@ class SeededLengthGroupedSampler(LengthGroupedSampler):
 
     def __iter__(self):
         self.generator.manual_seed(self.seed + self.epoch)
-        return super().__iter__()
+        indices = list(super().__iter__())
+        batches = [indices[i:i + self.batch_size] for i in range(0, len(indices), self.batch_size)]
+        # The last batch may be short: it stays last, or every batch after it would be cut elsewhere.
+        order = torch.randperm(len(batches) - 1, generator=self.generator).tolist() + [len(batches) - 1]
+        return iter([i for b in order for i in batches[b]])
 
 
 class TargetTrainer(Trainer):
