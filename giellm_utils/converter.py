@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from giellm_utils.schema import Item, Level, Part, Record, Span, Task, Word
+from giellm_utils.surfaces import locate_relation
 
 #: What `parse` may complain of. All but `not_in_text` are faults of form. Items of
 #: `unknown_word_label`, `bad_escape` and `not_in_text` are kept, those of `bad_item`, `empty_span`
@@ -264,7 +265,7 @@ class Converter:
         for item in items:
             spans: Sequence[Span] | None = None
             if len(item.surfaces) == 2:
-                spans = _head_and_tail(item.surfaces[0], item.surfaces[1], text)
+                spans = locate_relation(item.surfaces[0], item.surfaces[1], text)
             elif surface := item.surfaces[0]:
                 key = (item.kind, surface)
                 at = text.find(surface, last[key].end if key in last else 0)
@@ -273,26 +274,3 @@ class Converter:
                 spans = (last[key],) if key in last else None
             words.append(Word(item.kind, item.label, *spans) if spans else None)
         return words
-
-
-def _occurrences(surface: str, text: str) -> list[int]:
-    found, at = [], text.find(surface)
-    while at >= 0:
-        found.append(at)
-        at = text.find(surface, at + 1)
-    return found
-
-
-def _head_and_tail(head: str, tail: str, text: str) -> tuple[Span, Span] | None:
-    if not head or not tail:
-        return None
-    heads, tails = _occurrences(head, text), _occurrences(tail, text)
-    if not heads or not tails:
-        return None
-    first = Span(heads[0], heads[0] + len(head))
-
-    def gap(at: int) -> int:
-        return max(at - first.end, first.start - (at + len(tail)), 0)
-
-    at = min(tails, key=lambda t: (t == first.start, gap(t), t))
-    return first, Span(at, at + len(tail))

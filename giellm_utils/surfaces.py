@@ -31,8 +31,8 @@ def locate_spans(surfaces: list[str], text: str) -> list[Span | None]:
 
 
 def locate_relation(head: str, tail: str, text: str) -> tuple[Span, Span] | None:
-    """Head and tail of one relation; None when either is not in `text`."""
-    heads, tails = occurrences(head, text), occurrences(tail, text)
+    """Head and tail of one relation; None when either is empty or not in `text`."""
+    heads, tails = (occurrences(surface, text) if surface else [] for surface in (head, tail))
     if not heads or not tails:
         return None
     first = Span(heads[0], heads[0] + len(head))
