@@ -81,7 +81,7 @@ def draw(results: Results) -> Iterator[tuple[str, Any]]:
                 yield f"per-label-f1-{task}", figures.per_label_f1(words["per_word_label"], results.source(task))
         if example := results.read("example.json"):
             yield "headline", figures.headline(scores, example, results.source(example["task"]))
-    if mre := results.read("mre.json"):
+    if (mre := results.read("mre.json")) and mre["effects"]:
         yield "effects", figures.effects(mre["effects"], results.source())
 
 
