@@ -58,7 +58,7 @@ def run(profile: ProfileOption = "mini",
     """Execute the notebooks: data, format, training, evaluation, MRE, figures."""
     overrides = dict(parse_override(s) for s in set_)
     loaded = load_profile(profile, overrides)
-    run_name = name or pipeline.default_run_name(profile, overrides)
+    run_name = name or pipeline.default_run_name(loaded.name, overrides)
     folder = pipeline.runs_dir() / run_name
     stages = pipeline.select(from_, until)
     given = {"profile": profile, "run_name": run_name, "overrides": overrides}

@@ -46,11 +46,10 @@ def runs_dir() -> Path:
 
 
 def default_run_name(profile: str, overrides: dict[str, Any]) -> str:
-    """The profile's name; with overrides a short hash of them too, so that no run replaces another."""
-    stem = Path(profile).stem if profile.endswith((".yaml", ".yml")) else profile
+    """The name a profile gives itself; with overrides a short hash too, so that no run replaces another."""
     if not overrides:
-        return stem
-    return f"{stem}-{hashlib.sha256(json.dumps(overrides, sort_keys=True).encode()).hexdigest()[:6]}"
+        return profile
+    return f"{profile}-{hashlib.sha256(json.dumps(overrides, sort_keys=True).encode()).hexdigest()[:6]}"
 
 
 def notebook_hash(stage: str) -> str:
@@ -134,7 +133,7 @@ def open_stage(name: str, profile: str, run_name: str = "", overrides: dict[str,
     """Start (or go on with) a stage. Its folder is kept when it was left unfinished by the same
     parameters and notebook, so that trainings and decodings resume; else it is emptied."""
     loaded = load_profile(profile, overrides)
-    stage = Stage(name, loaded, runs_dir() / (run_name or default_run_name(profile, overrides or {})))
+    stage = Stage(name, loaded, runs_dir() / (run_name or default_run_name(loaded.name, overrides or {})))
     wanted = {"parameters": parameters(name, loaded), "notebook": notebook_hash(name),
               "upstream": [sha256(p) for s in STAGES if s < name
                            if (p := stage.run / s / "manifest.json").exists()]}

@@ -5,6 +5,8 @@ A run's result files are small JSON without texts, but for one attributed exampl
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import re
 import shutil
@@ -14,6 +16,7 @@ from typing import Any
 
 import nbformat
 import pandas as pd
+from PIL import Image
 
 from giellm_utils import figures, plotting
 from giellm_utils.pipeline import NOTEBOOKS, STAGES, StageError, shown
@@ -52,7 +55,9 @@ class Results:
         if task or len(provenance) == 1:
             data = provenance[task or next(iter(provenance))]["title"]
         else:
-            data = f"{len(provenance)} datasets, " + " and ".join(sorted({p["source"] for p in provenance.values()}))
+            served = sorted({p["source"] for p in provenance.values()})
+            stand_in = " (machine-written, stand-in)" if "embedded mini corpus" in served else ""
+            data = f"{len(provenance)} datasets, {' and '.join(served)}{stand_in}"
         trainings = self.read("trainings.json") or []
         model = sorted({f"{t['model']} · {t['method'].replace('lora', 'LoRA').replace('full', 'full fine-tuning')}"
                         for t in trainings})
@@ -114,11 +119,19 @@ def publish(run: Path, results: Path, *, force: bool = False) -> list[Path]:
     return written
 
 
+def slim_png(encoded: str) -> str:
+    """A base64 PNG with a palette of 48 colours: figures are flat, and a notebook must stay below 1 MB."""
+    image = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
+    buffer = io.BytesIO()
+    image.quantize(48, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
 def publish_notebooks(run: Path) -> list[Path]:
     """Take a run's executed notebooks over into notebooks/, as a reader should see them.
 
     Dropped: the injected parameters (the notebook's own are the default run's), papermill's
-    metadata (machine paths, times) and all but the last state of a progress bar.
+    metadata (machine paths, times) and all but the last state of a progress bar. Pictures are slimmed.
     """
     written = []
     for stage in STAGES:
@@ -138,6 +151,8 @@ def publish_notebooks(run: Path) -> list[Path]:
             for output in cell.outputs:
                 if "execution_count" in output:
                     output.execution_count = count
+                if "image/png" in output.get("data", {}):
+                    output.data["image/png"] = slim_png(output.data["image/png"])
                 if output.output_type == "stream":
                     output.text = re.sub(r"[^\r\n]*\r(?!\n)", "", output.text)
         written.append(write_text(NOTEBOOKS / f"{stage}.ipynb", nbformat.writes(notebook) + "\n"))

@@ -143,7 +143,12 @@ def test_unknown_notebook_parameters_fail_before_anything_starts():
 def test_overrides_get_a_folder_of_their_own():
     assert pipeline.default_run_name("mini", {}) == "mini"
     assert pipeline.default_run_name("mini", {"seed": 1}) != pipeline.default_run_name("mini", {"seed": 2})
-    assert pipeline.default_run_name("configs/profiles/mini.yaml", {}) == "mini"
+
+
+def test_a_profile_file_runs_under_the_name_it_gives_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIELLM_RUNS_DIR", str(tmp_path))
+    stage = pipeline.open_stage("01_inspect_data", "examples/intents/profile.yaml")
+    assert stage.folder == tmp_path.resolve() / "intents" / "01_inspect_data"
 
 
 def test_stages_are_found_by_number_or_name():
