@@ -59,7 +59,8 @@ def launch(config: Path, machine: str, show=print) -> dict[str, Any]:
         lines.append(line.rstrip())
         show(line.rstrip())
     if process.wait():
-        last = [line for line in lines if line.strip()][-3:]
+        # Our own sentence if there is one; accelerate prints a traceback of its own after it.
+        last = [line for line in lines if line.startswith("giellm:")][-1:] or [x for x in lines if x.strip()][-3:]
         raise TrainingFailed(f"training {config.parent.name} ended with exit code {process.returncode}: "
                              f"{' | '.join(last)}")
     return read_json(config.parent / "summary.json")
