@@ -256,7 +256,7 @@ def test_a_killed_extraction_goes_on_without_loss_or_repetition(tmp_path):
     counts = extract_file(extractor(), source, whole, tasks=["scnm"], quiet=True)
     assert (counts.good, counts.bad) == (258, 30) and counts.resumed == 0
     child = subprocess.Popen([sys.executable, __file__, str(source), str(out)], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not out.exists() or out.read_bytes().count(b"\n") < 60:
         assert child.poll() is None and time.monotonic() < deadline, child.stderr.read().decode()[-2000:]
         time.sleep(0.02)

@@ -124,7 +124,7 @@ def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(tmp_path, rows, c
     metrics = config.parent / "metrics.jsonl"
     process = subprocess.Popen([sys.executable, "-m", "giellm_utils.training", "--config", str(config)],
                                env=child_environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while time.monotonic() < deadline and process.poll() is None:
         # Past one epoch of 12 steps, so that the sampler's order of a later epoch is tested too.
         if metrics.exists() and any(json.loads(line)["step"] >= 20 for line in metrics.read_text().splitlines()[:-1]):
