@@ -1,16 +1,18 @@
 # Every target sets up what it needs; a second call reuses it.
 PYTHON ?= python3
+PROFILE ?= mini
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab figures clean setup
+.PHONY: help run test lab figures bench clean setup
 
 help:
 	@echo "make run      all six notebooks on the embedded data, with a real model (about 12 minutes on 2 cores)"
 	@echo "make test     the tests"
 	@echo "make lab      JupyterLab"
 	@echo "make figures  every figure again from the committed results"
+	@echo "make bench    how fast the model of make run decodes (another run: PROFILE=open-scnm)"
 	@echo "make clean    remove .venv and runs (asks first); the model cache stays"
 
 run: setup
@@ -24,6 +26,9 @@ lab: setup
 
 figures: setup
 	@$(BIN)/giellm figures
+
+bench: setup
+	@$(BIN)/python -m giellm_utils.bench --profile $(PROFILE) --items 200
 
 setup: .venv/.models
 

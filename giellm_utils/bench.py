@@ -28,10 +28,12 @@ from giellm_utils.converter import Converter
 from giellm_utils.corpus import of_task, sample, tasks_of
 from giellm_utils.corpus_docs import markdown
 from giellm_utils.decoding import ConstrainedDecoder, Request, argmax_flips, score_full, score_gather
-from giellm_utils.evaluation import test_records
+from giellm_utils.evaluation import constraints_of, test_records
 from giellm_utils.generation import RestrictedHead, corpus_vocabulary, generate, schema_strings
-from giellm_utils.grammar import OutputConstraint, item_bounds
+from giellm_utils.grammar import OutputConstraint
+from giellm_utils.report import Results
 from giellm_utils.schema import Record
+from giellm_utils.speed_figures import factors
 from giellm_utils.storage import read_json, read_jsonl, write_json, write_text
 
 SCORES = ("tl", "wl_exact", "all", "f1", "format_accuracy", "invented", "truncated")
@@ -138,21 +140,16 @@ def load(profile: Profile, run: Path, items: int, batch_size: int | None) -> Ben
     """
     stage = pipeline.Stage("bench", profile, run)
     records = [Record.from_json(row) for row in read_jsonl(stage.input("01_inspect_data", "records.jsonl"))]
+    stage.input("01_inspect_data", "provenance.json")
     budgets = read_json(stage.input("02_convert_format", "tokens.json"))
     stage.input("03_train", "jobs/joint/summary.json")
     # A run that was made for fewer tasks than its profile names today has no budget for the others.
     tasks = {name: task for name, task in tasks_of(profile).items() if name in budgets}
     chosen = sample([r for t in tasks for r in test_records(profile, records, t)], items)
-    tokenizer = models.load_tokenizer(profile.model)
-    model = models.load_model(profile.model, run / "03_train" / "jobs" / "joint" / "model").eval()
+    trained = run / "03_train" / "jobs" / "joint" / "model"
+    tokenizer, model = models.load_tokenizer(profile.model, trained), models.load_model(profile.model, trained).eval()
     converters = {name: Converter(task, profile.format.marks) for name, task in tasks.items()}
-    constraints: dict[str, OutputConstraint] = {}
-    shared: Any = tokenizer
-    vocabulary = max(model.get_output_embeddings().weight.shape[0], len(tokenizer))
-    for name, converter in converters.items():
-        bounds = item_bounds(converter.task, of_task(records, name, *profile.training.splits))
-        constraints[name] = OutputConstraint(shared, converter, bounds, vocabulary)
-        shared = constraints[name].tokenizer
+    constraints = constraints_of(profile, converters, records, model, tokenizer)
     return Bench(model, tokenizer, converters, constraints, {t: budgets[t]["joint"]["budget"] for t in tasks},
                  chosen, batch_size or profile.generation.batch_size)
 
@@ -198,14 +195,22 @@ def growth(bench: Bench) -> list[dict[str, Any]]:
              **summary(timed(SYSTEMS[name][1], part))} for by, value, part in parts for name in GROWING]
 
 
+def source(run: Path, model: str) -> str:
+    """Which data (and whether they are a stand-in), which model and how it was trained, in one line."""
+    line = Results(run).source()
+    # While the run's other jobs are still training, no list of trainings names the model.
+    return line if model in line else f"{line} · {model}"
+
+
 def run_bench(profile: Profile, run: Path, items: int, systems: Sequence[str], *,
               batch_size: int | None = None, grow: int = 0) -> dict[str, Any]:
     """All that the result file holds; `grow` texts for growth, 0 for none."""
     setup = time.perf_counter()
     bench = load(profile, run, items, batch_size)
     setup, load_before = time.perf_counter() - setup, os.getloadavg()
+    model = models.statement(profile.model)
     result: dict[str, Any] = {
-        "run": run.name, "profile": profile.name, "model": models.statement(profile.model),
+        "run": run.name, "profile": profile.name, "source": source(run, model), "model": model,
         "dtype": str(bench.model.dtype).removeprefix("torch."), "device": str(bench.model.device),
         "threads": torch.get_num_threads(), "batch_size": bench.batch_size, "items": len(bench.items),
         "split": profile.evaluation.split, "budgets": bench.budgets, "setup_seconds": round(setup, 1),
@@ -233,20 +238,20 @@ def run_bench(profile: Profile, run: Path, items: int, systems: Sequence[str], *
 
 def table(result: Mapping[str, Any]) -> str:
     """The systems of one result file as Markdown, with a line on what was measured."""
-    base = result["systems"].get("sorted_batches")
     rows = []
-    for system in result["systems"].values():
-        values = {name: (system["scores"][name] or {}).get("value") for name in SCORES}
+    for name, system in result["systems"].items():
+        values = {score: (system["scores"][score] or {}).get("value") for score in SCORES}
+        times = factors(result, name)
         rows.append({
             "system": system["title"], "items/s": f"{system['items_per_second']:.2f}",
-            "× (b)": f"{system['items_per_second'] / base['items_per_second']:.1f}" if base else None,
+            "× (b)": times.get("(b)"), "× (a)": times.get("(a)"),
             "tokens/s": f"{system['tokens_per_second']:.0f}", "steps/item": f"{system['steps_per_item']:.1f}",
             "passes/item": f"{system['forward_passes_per_item']:.2f}",
-            **{title: None if values[name] is None else f"{100 * values[name]:.1f}" for title, name in (
+            **{title: None if values[score] is None else f"{100 * values[score]:.1f}" for title, score in (
                 ("TL %", "tl"), ("WL %", "wl_exact"), ("ALL %", "all"), ("F1 %", "f1"),
                 ("format %", "format_accuracy"), ("invented %", "invented"), ("cut %", "truncated"))}})
     flips = result["argmax_flips"]
-    return (f"{result['model']}, run `{result['run']}`: {result['items']} texts of {result['split']}, joint, "
+    return (f"{result['source']}. Run `{result['run']}`: {result['items']} texts of {result['split']}, joint, "
             f"{result['dtype']} on {result['device']}, {result['threads']} threads, batch "
             f"{result['batch_size']}; the argmax of the allowed rows differs from the full output layer's in "
             f"{flips['flips']} of {flips['choices']} choices.\n\n"

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from giellm_utils.config import ModelConfig, Section
+from giellm_utils.config import ModelConfig, Profile, Section
 from giellm_utils.converter import Converter
-from giellm_utils.schema import LEVELS, Level, Part, SchemaError, Shape, Task
+from giellm_utils.schema import LEVELS, Level, Part, Record, SchemaError, Shape, Task
 from giellm_utils.storage import write_json
 
 CARD = "giellm.json"
@@ -91,10 +91,23 @@ def make_card(model: ModelConfig, converters: Iterable[Converter], levels: Seque
     return Card(base=model, marks=marks, levels=list(levels), context=context, tasks=tasks)
 
 
-def write_card(folder: str | Path, model: ModelConfig, converters: Iterable[Converter],
-               levels: Sequence[Level], **facts: Any) -> Path:
-    """Write `make_card(...)` as giellm.json beside the weights in `folder`; returns its path."""
-    return write_json(Path(folder) / CARD, make_card(model, converters, levels, **facts).model_dump())
+def card_of_job(profile: Profile, job: Level, converters: Mapping[str, Converter], records: Sequence[Record],
+                budgets: Mapping[str, Any]) -> Card:
+    """The card of one trained job of a run; `budgets` as sequences.costs_and_budgets gives them, items
+    bounded by the records that were trained on."""
+    from giellm_utils.corpus import of_task
+    from giellm_utils.grammar import item_bounds
+
+    bounds = {name: item_bounds(c.task, of_task(records, name, *profile.training.splits))
+              for name, c in converters.items()}
+    return make_card(profile.model, converters.values(), [job], max_items=bounds,
+                     budgets={name: {job: budgets[name][job]["budget"]} for name in converters},
+                     context=profile.training.max_tokens)
+
+
+def write_card(folder: str | Path, card: Card) -> Path:
+    """Write `card` as giellm.json beside the weights in `folder`; returns its path."""
+    return write_json(Path(folder) / CARD, card.model_dump())
 
 
 def read_card(folder: Path) -> Card | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from giellm_utils.tasks import TASKS, is_task_file
 
@@ -65,6 +65,8 @@ class TrainingConfig(Section):
     lora_r: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
     lora_dropout: float = Field(0.0, ge=0, lt=1)
+    #: Marks, labels and Instruction Words as single trainable tokens (single_tokens.py); LoRA only.
+    single_tokens: bool = False
     learning_rate: float = Field(1e-3, gt=0)
     warmup_ratio: float = Field(0.05, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
@@ -81,11 +83,21 @@ class TrainingConfig(Section):
     #: A file of configs/accelerate, without .yaml.
     machine: str = "single"
 
+    @model_validator(mode="after")
+    def _tokens_need_lora(self) -> TrainingConfig:
+        if self.single_tokens and self.method != "lora":
+            raise ValueError("single_tokens goes with method lora: full fine-tuning trains every row anyway")
+        return self
+
 
 class GenerationConfig(Section):
     batch_size: int = Field(16, ge=1)
     #: corpus = score only output rows of tokens that occur in the texts or the schema.
+    #: This is for free decoding; a grammar allows a few dozen rows at a time.
     vocabulary: Literal["full", "corpus"] = "corpus"
+    #: off = free decoding alone; on = under the grammar of each text alone; both = free for the tables and
+    #: the comparison of levels, and beside it constrained.
+    constrained: Literal["off", "on", "both"] = "both"
     #: Wall-clock cap a job and task, in minutes; what is left undone then is an error, not a score.
     minutes: float = Field(30.0, gt=0)
 
@@ -121,6 +133,8 @@ class TrainingJob(Section):
     train_file: str
     #: Measured on each epoch; empty where dev is trained on, for then its loss says nothing.
     dev_file: str = ""
+    #: Strings that become tokens of their own (training.single_tokens).
+    new_tokens: list[str] = Field(default_factory=list)
     out: str
 
 

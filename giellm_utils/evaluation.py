@@ -1,22 +1,32 @@
-"""One trained job -> predictions and scores of every task."""
+"""One trained job -> predictions and scores of every task, decoded freely and under the grammars."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from giellm_utils import metrics
 from giellm_utils.baselines.lexicon import lexicon_outputs
 from giellm_utils.config import Profile
 from giellm_utils.converter import Converter
 from giellm_utils.corpus import of_task, sample
-from giellm_utils.generation import RestrictedHead, corpus_vocabulary, predict, schema_strings
+from giellm_utils.decoding import ConstrainedDecoder, Request
+from giellm_utils.generation import (
+    GenerationError, RestrictedHead, corpus_vocabulary, predict, predict_constrained, schema_strings)
+from giellm_utils.grammar import OutputConstraint, item_bounds
 from giellm_utils.models import load_model, load_tokenizer
 from giellm_utils.schema import Level, Record
-from giellm_utils.storage import read_jsonl
+from giellm_utils.statistics import paired_difference
+from giellm_utils.storage import read_json, read_jsonl, write_json
+
+Decoding = Literal["free", "constrained"]
+#: What free and constrained decoding are compared by.
+COMPARED = ("tl", "wl_exact", "all", "f1", "format_accuracy", "invented", "truncated")
 
 
 def test_records(profile: Profile, records: Sequence[Record], task: str) -> list[Record]:
@@ -24,32 +34,92 @@ def test_records(profile: Profile, records: Sequence[Record], task: str) -> list
     return sample(of_task(records, task, profile.evaluation.split), profile.evaluation.limit)
 
 
+def decodings(profile: Profile) -> tuple[Decoding, ...]:
+    """How the profile decodes; the tables and the comparison of levels show the first."""
+    return {"off": ("free",), "on": ("constrained",), "both": ("free", "constrained")}[
+        profile.generation.constrained]
+
+
+def predictions_file(out: Path, job: Level, task: str, decoding: Decoding) -> Path:
+    """Where the predictions of one job, task and way of decoding stand."""
+    return out / f"{job}.{task}{'.constrained' if decoding == 'constrained' else ''}.jsonl"
+
+
+def constraints_of(profile: Profile, converters: Mapping[str, Converter], records: Sequence[Record],
+                   model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> dict[str, OutputConstraint]:
+    """The grammars of every task; items are bounded by what the records trained on hold."""
+    rows = max(model.get_output_embeddings().weight.shape[0], len(tokenizer))
+    constraints: dict[str, OutputConstraint] = {}
+    shared: Any = tokenizer
+    for name, converter in converters.items():
+        bounds = item_bounds(converter.task, of_task(records, name, *profile.training.splits))
+        constraints[name] = OutputConstraint(shared, converter, bounds, rows)
+        shared = constraints[name].tokenizer
+    return constraints
+
+
 def predict_job(profile: Profile, job: Level, adapter: Path, converters: Mapping[str, Converter],
                 records: Sequence[Record], budgets: Mapping[str, Any], out: Path) -> None:
-    """Write `out`/{job}.{task}.jsonl for every task; files that are there already are kept."""
-    left = [t for t in converters if not (out / f"{job}.{t}.jsonl").exists()]
+    """Write the predictions of every task, in each of the profile's ways of decoding; files that are
+    there already are kept. Beside each stands a .time.json: {"items_per_second"}, None where the
+    decoding was cut off and resumed."""
+    left = [(d, t) for d in decodings(profile) for t in converters
+            if not predictions_file(out, job, t, d).exists()]
     if not left:
         return
-    tokenizer, model = load_tokenizer(profile.model), load_model(profile.model, adapter)
+    tokenizer, model = load_tokenizer(profile.model, adapter), load_model(profile.model, adapter)
     full = model.get_output_embeddings()
-    for task in left:
-        mine, converter = test_records(profile, records, task), converters[task]
-        if profile.generation.vocabulary == "corpus":
-            strings = [*schema_strings(converter), *(converter.prompt(r.text, job) for r in mine)]
-            model.set_output_embeddings(RestrictedHead(full, corpus_vocabulary(tokenizer, strings)))
-        predict(model, tokenizer, converter, mine, job, budgets[task][job]["budget"], profile.generation,
-                out / f"{job}.{task}.jsonl")
+    constraints = (constraints_of(profile, converters, records, model, tokenizer)
+                   if any(d == "constrained" for d, _ in left) else {})
+    for decoding, task in left:
+        mine, converter, path = test_records(profile, records, task), converters[task], predictions_file(
+            out, job, task, decoding)
+        budget, whole = budgets[task][job]["budget"], not path.with_name(path.name + ".partial").exists()
+        start = time.monotonic()
+        if decoding == "constrained":
+            model.set_output_embeddings(full)
+            decoder = ConstrainedDecoder(model, tokenizer, constraints, batch_size=profile.generation.batch_size)
+            predict_constrained(decoder, converter, mine, job, budget, profile.generation, path)
+        else:
+            if profile.generation.vocabulary == "corpus":
+                strings = [*schema_strings(converter), *(converter.prompt(r.text, job) for r in mine)]
+                model.set_output_embeddings(RestrictedHead(full, corpus_vocabulary(tokenizer, strings)))
+            predict(model, tokenizer, converter, mine, job, budget, profile.generation, path)
+        write_json(path.with_suffix(".time.json"), {
+            "items_per_second": len(mine) / (time.monotonic() - start) if whole else None})
 
 
 def score_job(profile: Profile, job: Level, task: str, converter: Converter, records: Sequence[Record],
               out: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     """Scores (metrics.evaluate) and the per-document frame of one job and task."""
-    rows = read_jsonl(out / f"{job}.{task}.jsonl")
+    rows = read_jsonl(predictions_file(out, job, task, decodings(profile)[0]))
     mine = test_records(profile, records, task)
-    known = of_task(records, task, *profile.training.splits)
-    scores = metrics.evaluate(converter, known, mine, job, rows, resamples=profile.evaluation.resamples,
+    scores = metrics.evaluate(converter, mine, job, rows, resamples=profile.evaluation.resamples,
                               seed=profile.seed)
     return scores, metrics.score_documents(converter, mine, job, rows)
+
+
+def compare_decodings(profile: Profile, job: Level, task: str, converter: Converter, records: Sequence[Record],
+                      out: Path) -> dict[str, Any]:
+    """{decoding: {"items_per_second", metric of COMPARED: Interval json or None}}, and under
+    "difference" {metric: constrained minus free}, paired over documents, where both were decoded.
+
+    Free decoding scores only the tokens of the texts and the schema where generation.vocabulary is
+    "corpus", so what it invents is made of those. A first call's warm-up is in the items per second.
+    """
+    mine, found, frames = test_records(profile, records, task), {}, {}
+    how = {"resamples": profile.evaluation.resamples, "seed": profile.seed}
+    for decoding in decodings(profile):
+        path = predictions_file(out, job, task, decoding)
+        frames[decoding] = metrics.score_documents(converter, mine, job, read_jsonl(path))
+        scores = metrics.summarise(frames[decoding], **how)
+        found[decoding] = {**read_json(path.with_suffix(".time.json")), **{m: scores[m] for m in COMPARED}}
+    if len(frames) == 2:
+        # score_documents keeps the order of the records, so the two frames are aligned.
+        pairs = {m: [metrics.ratio_columns(frames[d], m) for d in ("constrained", "free")] for m in COMPARED}
+        found["difference"] = {m: paired_difference(*a, *b, **how).to_json() for m, (a, b) in pairs.items()
+                               if a is not None and b is not None}
+    return found
 
 
 def with_baselines(profile: Profile, task: str, converter: Converter, records: Sequence[Record],
@@ -62,12 +132,10 @@ def with_baselines(profile: Profile, task: str, converter: Converter, records: S
     known, mine = of_task(records, task, *profile.training.splits), test_records(profile, records, task)
 
     def scored(level: Level, outputs: list[dict[str, Any]]) -> dict[str, Any]:
-        frame = metrics.score_documents(converter, mine, level, outputs)
-        empty = frame["empty_gold"].astype(bool)
-        return {name: metrics.summarise(part, resamples=profile.evaluation.resamples, seed=profile.seed)
-                for name, part in (("all", frame), ("with_words", frame[~empty]), ("empty_gold", frame[empty]))}
+        return metrics.summaries(metrics.score_documents(converter, mine, level, outputs),
+                                 resamples=profile.evaluation.resamples, seed=profile.seed)
 
-    systems = {level: {k: v for k, v in scores.items() if k != "baselines"} for level, scores in levels.items()}
+    systems: dict[str, Any] = dict(levels)
     for name, level in (("majority", "joint"), ("always_empty", "words")):
         systems[name] = scored(level, metrics.baseline_outputs(converter, known, mine, level)[name])
     if task.startswith("scpos-"):
@@ -75,11 +143,11 @@ def with_baselines(profile: Profile, task: str, converter: Converter, records: S
     return systems
 
 
-def example(tasks: Mapping[str, Any], predictions: Path) -> dict[str, Any] | None:
+def example(tasks: Mapping[str, Any], predictions: Path, decoding: Decoding) -> dict[str, Any] | None:
     """A sentence for the opening picture: the first test sentence of 20 to 45 characters with two or
     three words that the joint model got wholly right. Chosen among right ones, and to be called so."""
     for task in tasks:
-        path = predictions / f"joint.{task}.jsonl"
+        path = predictions_file(predictions, "joint", task, decoding)
         if task.startswith("scpos") or not path.exists():
             continue  # JRTE sentences may not be redistributed
         for row in read_jsonl(path):

@@ -21,6 +21,8 @@ import typer
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from giellm_utils.card import CARD
+from giellm_utils.pipeline import runs_dir
 from giellm_utils.storage import StorageError, read_json, write_json
 
 if TYPE_CHECKING:
@@ -294,8 +296,9 @@ def _count_lines(path: Path) -> int:
 def extract(
         what: Annotated[str, typer.Argument(metavar="TEXT|FILE.jsonl",
                                             help='A text, or a file of {"text": "..."} lines.')],
-        model: Annotated[str, typer.Option("--model", "-m",
-                                           help="A trained folder (runs/NAME/03_train/jobs/joint), Hub id.")],
+        model: Annotated[str, typer.Option(
+            "--model", "-m", help="A trained folder (runs/NAME/03_train/jobs/joint) or Hub id; default: what "
+            "make run trained.")] = "",
         tasks: Annotated[str, typer.Option("--task", "--tasks", "-t",
                                            help="scnm, or scnm,tcree; default: all of the model's.")] = "",
         out: Annotated[Path | None, typer.Option("--out", "-o", help="Where a file's results go.")] = None,
@@ -309,6 +312,11 @@ def extract(
     A file's results go to OUT line by line; the same command goes on after a kill. Exit code 3: some
     lines were bad, see OUT.errors.jsonl.
     """
+    if not model:
+        folder = runs_dir() / "mini" / "03_train" / "jobs" / "joint"
+        if not (folder / "model" / CARD).exists():
+            _fail("no model yet: make run trains one in about 12 minutes, or name one with --model")
+        model = str(folder)
     from_file = out is not None or what.endswith(".jsonl")
     names = [t.strip() for t in tasks.split(",") if t.strip()]
     source = Path(what)

@@ -206,11 +206,7 @@ class Extractor:
 
         folder = find_weights(str(folder_or_id))
         card = card_for(folder, str(folder_or_id), base, tasks, marks)
-        # Training may have added tokens, so the trained folder's tokenizer comes first.
-        own = folder is not None and (folder / "tokenizer.json").exists()
-        tokenizer = load_tokenizer(card.base.model_copy(update={"id": str(folder), "revision": None}) if own
-                                   else card.base)
-        model = load_model(card.base, folder)
+        tokenizer, model = load_tokenizer(card.base, folder), load_model(card.base, folder)
         longest = getattr(model.config.get_text_config(), "max_position_embeddings", card.context)
         context = min(card.context, longest)
         rows = max(model.get_output_embeddings().weight.shape[0], len(tokenizer))

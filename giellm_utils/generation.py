@@ -1,4 +1,4 @@
-"""Batched greedy decoding, sorted by length; predictions.jsonl.
+"""Batched greedy decoding, sorted by length, or under grammars (decoding.py); predictions.jsonl.
 
 With `vocabulary: corpus` the output layer scores only the rows of tokens that occur in the texts or
 the schema (a few thousand of Gemma's 262,144): the output layer is most of the model. In a throw-away
@@ -8,6 +8,7 @@ measurement on SCNM that took 0.17 s an item instead of 0.89 at the same F1.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -19,12 +20,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from giellm_utils.config import GenerationConfig
 from giellm_utils.converter import Converter
+from giellm_utils.decoding import ConstrainedDecoder, Request
 from giellm_utils.schema import Level, Record
 from giellm_utils.storage import write_jsonl
 
 
 class GenerationError(RuntimeError):
     """Decoding that could not finish; the message says how far it came and how to go on."""
+
+
+def too_slow(title: str, config: GenerationConfig, done: int, total: int) -> GenerationError:
+    """What to raise where decoding passes its wall-clock cap."""
+    return GenerationError(f"decoding {title} passed generation.minutes={config.minutes:g} after {done} of {total} "
+                           "texts; run again to go on from there, or raise it")
 
 
 class RestrictedHead(torch.nn.Module):
@@ -103,8 +111,7 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts
                mininterval=2, ncols=90, file=sys.stdout)
     for batch in batches[done:]:
         if time.monotonic() - start > config.minutes * 60:
-            raise GenerationError(f"decoding {title} passed generation.minutes={config.minutes:g} after {bar.n} of "
-                                  f"{len(prompts)} texts; run again to go on from there, or raise it")
+            raise too_slow(title, config, bar.n, len(prompts))
         inputs = tokenizer([prompts[i] for i in batch], return_tensors="pt", padding=True).to(model.device)
         with torch.inference_mode():
             ids = model.generate(
@@ -134,6 +141,14 @@ def prediction_row(converter: Converter, record: Record, level: Level, output: d
         "problems": [{"name": p.name, "detail": p.detail} for p in parsed.problems]}
 
 
+def _whole_lines(partial: Path) -> list[str]:
+    """The lines of an earlier attempt; what a kill cut off is taken out of the file."""
+    whole = partial.read_bytes().split(b"\n")[:-1] if partial.exists() else []
+    if whole:
+        os.truncate(partial, sum(len(line) + 1 for line in whole))
+    return [line.decode("utf-8") for line in whole]
+
+
 def predict(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, converter: Converter,
             records: Sequence[Record], level: Level, budget: int, config: GenerationConfig, path: Path) -> list[dict]:
     """Predictions for `records` at `level`, in their order; written to `path`, resumed from its .partial.
@@ -142,18 +157,9 @@ def predict(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, converte
     """
     partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows: dict[str, dict] = {}
-    done = 0
-    if partial.exists():
-        # A kill may cut the last line: whole batches only.
-        whole = [line for line in partial.read_text(encoding="utf-8").split("\n")[:-1]]
-        done = len(whole)
-        for line in whole:
-            rows.update({row["id"]: row for row in json.loads(line)})
-    with partial.open("r+" if done else "w", encoding="utf-8") as file:
-        if done:
-            file.truncate(len(("\n".join(whole) + "\n").encode("utf-8")))
-            file.seek(0, 2)
+    batches = [json.loads(line) for line in _whole_lines(partial)]
+    rows: dict[str, dict] = {row["id"]: row for batch in batches for row in batch}
+    with partial.open("a" if batches else "w", encoding="utf-8") as file:
 
         def keep(indices: list[int], outputs: list[dict]) -> None:
             batch = [prediction_row(converter, records[i], level, o) for i, o in zip(indices, outputs, strict=True)]
@@ -162,7 +168,36 @@ def predict(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, converte
             file.flush()
 
         generate(model, tokenizer, [converter.prompt(r.text, level) for r in records], budget, config,
-                 on_batch=keep, done=done, title=f"{converter.task.name} {level}")
+                 on_batch=keep, done=len(batches), title=f"{converter.task.name} {level}")
+    ordered = [rows[r.id] for r in records]
+    write_jsonl(path, ordered)
+    partial.unlink()
+    return ordered
+
+
+def predict_constrained(decoder: ConstrainedDecoder, converter: Converter, records: Sequence[Record], level: Level,
+                        budget: int, config: GenerationConfig, path: Path) -> list[dict]:
+    """The same under the decoder's grammars. Raises GenerationError for a text that cannot be decoded."""
+    partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = {row["id"]: row for row in map(json.loads, _whole_lines(partial))}
+    left, title, start = [r for r in records if r.id not in rows], f"{converter.task.name} {level}", time.monotonic()
+
+    def fail(number: int, reason: str) -> None:
+        raise GenerationError(f"record {left[number].id}: {reason}")
+
+    requests = (Request(converter.prompt(r.text, level), r.text, converter.task.name, level, budget) for r in left)
+    with partial.open("a" if rows else "w", encoding="utf-8") as file, tqdm(
+            total=len(records), initial=len(rows), desc=f"{title}, constrained", unit="text", mininterval=2,
+            ncols=90, file=sys.stdout) as bar:
+        for number, output in decoder.decode(requests, fail):
+            if time.monotonic() - start > config.minutes * 60:
+                raise too_slow(title, config, len(rows), len(records))
+            row = prediction_row(converter, left[number], level, dict(output))
+            rows[row["id"]] = row
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.flush()
+            bar.update()
     ordered = [rows[r.id] for r in records]
     write_jsonl(path, ordered)
     partial.unlink()

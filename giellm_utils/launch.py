@@ -15,6 +15,9 @@ from typing import Any
 import yaml
 
 from giellm_utils.config import ROOT, ConfigError, Profile, TrainingJob
+from giellm_utils.converter import Converter
+from giellm_utils.corpus import tasks_of
+from giellm_utils.single_tokens import schema_tokens
 from giellm_utils.storage import read_json, write_text
 
 MACHINES = ROOT / "configs" / "accelerate"
@@ -26,8 +29,11 @@ class TrainingFailed(RuntimeError):
 
 def write_job(profile: Profile, job: str, train_file: Path, dev_file: Path | None, out: Path) -> Path:
     """Write `job.yaml` into `out` and return its path; without `dev_file` no dev loss is measured."""
+    converters = [Converter(task, profile.format.marks) for task in tasks_of(profile).values()]
+    tokens = schema_tokens(converters) if profile.training.single_tokens else []
     spec = TrainingJob(job=job, seed=profile.seed, model=profile.model, training=profile.training,
-                       train_file=str(train_file), dev_file=str(dev_file or ""), out=str(out))
+                       train_file=str(train_file), dev_file=str(dev_file or ""), out=str(out),
+                       new_tokens=tokens)
     return write_text(out / "job.yaml", yaml.safe_dump(spec.model_dump(mode="json"), allow_unicode=True, sort_keys=False))
 
 

@@ -285,31 +285,30 @@ def baseline_outputs(converter: Converter, train_records: Sequence[Record], test
     return {"majority": [{"output": output, "truncated": False} for _ in test_records]}
 
 
-def evaluate(converter: Converter, train_records: Sequence[Record], records: Sequence[Record], level: Level,
+def summaries(frame: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int) -> dict[str, Any]:
+    """summarise() of all documents ("all") and of those with and without gold words ("with_words",
+    "empty_gold")."""
+    empty = frame["empty_gold"].astype(bool)
+    return {name: summarise(part, resamples=resamples, seed=seed) for name, part in
+            (("all", frame), ("with_words", frame[~empty]), ("empty_gold", frame[empty]))}
+
+
+def evaluate(converter: Converter, records: Sequence[Record], level: Level,
              predictions: Sequence[Mapping[str, Any]], *, resamples: int = RESAMPLES,
              seed: int) -> dict[str, Any]:
-    """All that a table of one task and level shows, ready for JSON (no NaN).
-
-    "all", "with_words" and "empty_gold" are summaries (see summarise) of all documents and of those
-    with and without gold words; "baselines" holds the same three for each of baseline_outputs.
-    "per_word_label", "per_text_label" and "confusion" are None where they do not apply.
+    """All that a table of one task and level shows, ready for JSON (no NaN): `summaries`, and
+    "per_word_label", "per_text_label" and "confusion", None where they do not apply.
     """
-    def summaries(frame: pd.DataFrame) -> dict[str, Any]:
-        empty = frame["empty_gold"].astype(bool)
-        return {name: summarise(part, resamples=resamples, seed=seed) for name, part in
-                (("all", frame), ("with_words", frame[~empty]), ("empty_gold", frame[empty]))}
-
     frame = score_documents(converter, records, level, predictions)
     labels = converter.task.text_labels
     has_text = level != "words" and len(records) > 0
     return {
-        "n": len(frame), "n_empty_gold": int(frame["empty_gold"].sum()), **summaries(frame),
+        "n": len(frame), "n_empty_gold": int(frame["empty_gold"].sum()),
+        **summaries(frame, resamples=resamples, seed=seed),
         "per_word_label": per_word_label(converter, records, level, predictions, resamples=resamples,
                                          seed=seed) or None,
         "per_text_label": per_text_label(frame, labels, resamples=resamples, seed=seed) if has_text else None,
         "confusion": confusion(frame, labels) if has_text else None,
-        "baselines": {name: summaries(score_documents(converter, records, level, outputs)) for name, outputs
-                      in baseline_outputs(converter, train_records, records, level).items()},
     }
 
 

@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from giellm_utils.config import ModelConfig
 from giellm_utils.sources import cache_dir, embedded
+from giellm_utils.single_tokens import grow
 from giellm_utils.storage import read_json, sha256, write_json
 
 
@@ -98,9 +99,11 @@ def dtype_for(spec: ModelConfig) -> torch.dtype:
     return torch.bfloat16 if fast and spec.id != "scratch" else torch.float32
 
 
-def load_tokenizer(spec: ModelConfig) -> PreTrainedTokenizerFast:
-    """The fast tokenizer, with a pad token; raises ModelError."""
-    tokenizer = _load(AutoTokenizer, spec)
+def load_tokenizer(spec: ModelConfig, trained: Path | None = None) -> PreTrainedTokenizerFast:
+    """The fast tokenizer, with a pad token; that of the `trained` folder where it holds one, for
+    training may have added tokens. Raises ModelError."""
+    own = trained is not None and (trained / "tokenizer.json").exists()
+    tokenizer = _load(AutoTokenizer, spec.model_copy(update={"id": str(trained), "revision": None}) if own else spec)
     if not tokenizer.is_fast:
         raise ModelError(f"{spec.id} has no fast tokenizer; constrained decoding needs one")
     if tokenizer.pad_token is None:
@@ -117,6 +120,8 @@ def load_model(spec: ModelConfig, adapter: Path | None = None) -> PreTrainedMode
 
     # Merge in fp32: adding a small update to bf16 weights would round most of it away.
     base = _load(AutoModelForCausalLM, spec, dtype=torch.float32)
+    if added := read_json(adapter / "adapter_config.json").get("trainable_token_indices"):
+        grow(base, max(added) + 1)
     merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
     return merged.to(dtype_for(spec))
 

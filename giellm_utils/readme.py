@@ -1,5 +1,6 @@
 """Result tables of the README, made from results/: `<!-- results:RUN -->` ... `<!-- /results -->` is
-replaced, so that no score there is typed by hand. `python -m giellm_utils.readme`."""
+replaced, so that no score there is typed by hand; `<!-- table:FILE -->` takes a table that a command
+wrote into results/. `python -m giellm_utils.readme`."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from giellm_utils.storage import write_text
 from giellm_utils.views import METRIC_TITLES, SYSTEM_TITLES
 
 METRICS = ("tl", "wl_exact", "all", "f1", "format_accuracy")
-_MARKED = re.compile(r"(<!-- (results|effects):(\S+) -->\n)(.*?)(<!-- /\2 -->)", re.S)
+_MARKED = re.compile(r"(<!-- (results|effects|decodings|table):(\S+) -->\n)(.*?)(<!-- /\2 -->)", re.S)
 
 
 def cell(score: dict[str, Any] | None) -> str:
@@ -52,11 +53,27 @@ def effects_table(results: Results) -> str:
     return "\n".join([*lines, ""])
 
 
+def decodings_table(results: Results) -> str:
+    """Free against constrained decoding of the joint job, with the paired difference of F1."""
+    metrics = ("tl", "wl_exact", "all", "f1", "format_accuracy", "invented", "truncated")
+    lines = ["| dataset | decoding | " + " | ".join(METRIC_TITLES[m] for m in metrics) + " | items/s |",
+             "| --- | --- |" + " --- |" * (len(metrics) + 1)]
+    for task, jobs in results.read("decodings.json")["tasks"].items():
+        for decoding in ("free", "constrained"):
+            if found := jobs["joint"].get(decoding):
+                speed = found["items_per_second"]
+                lines.append(f"| {task} | {decoding} | " + " | ".join(cell(found[m]) for m in metrics)
+                             + f" | {'–' if speed is None else f'{speed:.1f}'} |")
+    return "\n".join([*lines, ""])
+
+
 def render(document: str, results: Path) -> str:
     """`document` with every marked table made anew from `results`/<run>/."""
     def table(match: re.Match[str]) -> str:
         start, kind, run, _, end = match.groups()
-        make = {"results": results_table, "effects": effects_table}[kind]
+        if kind == "table":
+            return start + (results / run).read_text(encoding="utf-8").rstrip() + "\n" + end
+        make = {"results": results_table, "effects": effects_table, "decodings": decodings_table}[kind]
         return start + make(Results(results / run)) + end
 
     return _MARKED.sub(table, document)

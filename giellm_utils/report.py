@@ -26,7 +26,8 @@ from giellm_utils.storage import read_json, read_jsonl, write_json, write_text
 RESULT_FILES = {
     "provenance.json": "01_inspect_data", "composition.json": "01_inspect_data", "leakage.json": "01_inspect_data",
     "tokens.json": "02_convert_format", "history.jsonl": "03_train", "trainings.json": "03_train",
-    "scores.json": "04_evaluate", "example.json": "04_evaluate", "mre.json": "05_mutual_reinforcement",
+    "scores.json": "04_evaluate", "decodings.json": "04_evaluate", "example.json": "04_evaluate",
+    "mre.json": "05_mutual_reinforcement",
 }
 
 

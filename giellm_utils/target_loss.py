@@ -35,47 +35,59 @@ _buffers = _Buffers()
 
 
 class _FrozenHeadLoss(torch.autograd.Function):
-    """Summed cross-entropy of hidden [N, H] against labels [N] under a frozen output layer [V, H]."""
+    """Summed cross-entropy of hidden [N, H] against labels [N] under a frozen output layer [V, H],
+    in which `trained` [K, H] stand in the place of the rows `at` [K]."""
 
     @staticmethod
-    def forward(ctx, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def forward(ctx, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, trained: torch.Tensor,
+                at: torch.Tensor) -> torch.Tensor:
         low, full = _buffers.get(weight)
         states = hidden.detach().to(weight.dtype)
-        gradient = torch.empty_like(states)
+        new = trained.detach().to(weight.dtype)
+        gradient, trained_gradient = torch.empty_like(states), torch.zeros_like(trained)
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
         for start in range(0, len(states), CHUNK):
             rows, wanted = states[start:start + CHUNK], labels[start:start + CHUNK, None]
             n = len(rows)
-            logits = full[:n].copy_(torch.matmul(rows, weight.T, out=low[:n]))
+            torch.matmul(rows, weight.T, out=low[:n])
+            low[:n].index_copy_(1, at, rows @ new.T)
+            logits = full[:n].copy_(low[:n])
             logits -= logits.amax(1, keepdim=True)
             right = logits.gather(1, wanted)
             norm = logits.exp_().sum(1, keepdim=True)
             total += (norm.log() - right).sum()
             logits /= norm
             logits.scatter_add_(1, wanted, logits.new_full(wanted.shape, -1.0))
-            gradient[start:start + n] = low[:n].copy_(logits) @ weight
-        ctx.save_for_backward(gradient)
+            picked = low[:n].copy_(logits).index_select(1, at)
+            low[:n].index_fill_(1, at, 0)
+            gradient[start:start + n] = low[:n] @ weight + picked @ new
+            trained_gradient += picked.T @ rows
+        ctx.save_for_backward(gradient, trained_gradient)
         ctx.dtype = hidden.dtype
         return total.float()
 
     @staticmethod
     def backward(ctx, upstream: torch.Tensor):
-        (gradient,) = ctx.saved_tensors
-        return (gradient * upstream).to(ctx.dtype), None, None
+        gradient, trained = ctx.saved_tensors
+        return (gradient * upstream).to(ctx.dtype), None, None, trained * upstream, None
 
 
 class TargetHead:
     """Makes a causal LM's output layer see target positions only, and gives their loss.
 
-    With a frozen output layer (LoRA) the layer itself passes the picked hidden states on and the
-    loss is chunked; where the layer is trained (full fine-tuning), or its logits are capped, the
-    layer computes the picked logits and the loss is the library's.
+    With a frozen output layer (LoRA, with or without single trainable tokens) the layer itself passes
+    the picked hidden states on and the loss is chunked; where the layer is trained (full fine-tuning),
+    or its logits are capped, the layer computes the picked logits and the loss is the library's.
     """
 
     def __init__(self, model) -> None:
         head = model.get_output_embeddings()
-        self.weight = head.weight
-        self.chunked = (not head.weight.requires_grad and getattr(head, "bias", None) is None
+        layer = getattr(head, "token_adapter", None)  # peft's wrapper where single tokens are trained
+        linear = layer.base_layer if layer else head
+        self.weight = linear.weight
+        self.rows = layer.trainable_tokens_delta["default"] if layer else self.weight.new_empty(0, self.weight.shape[1])
+        self.at = torch.tensor(layer.token_indices["default"] if layer else [], dtype=torch.long)
+        self.chunked = (not self.weight.requires_grad and getattr(linear, "bias", None) is None
                         and not getattr(model.config.get_text_config(), "final_logit_softcapping", None))
         self.wanted: torch.Tensor | None = None
         head.register_forward_pre_hook(lambda module, args: (args[0][self.wanted],))
@@ -86,7 +98,7 @@ class TargetHead:
         """Mean (or sum / `num_items_in_batch`) over the labels [batch, T] that are not IGNORE."""
         wanted = labels[labels != IGNORE]
         if self.chunked:
-            total = _FrozenHeadLoss.apply(outputs.logits, self.weight, wanted)
+            total = _FrozenHeadLoss.apply(outputs.logits, self.weight, wanted, self.rows, self.at.to(wanted.device))
         else:
             total = torch.nn.functional.cross_entropy(outputs.logits.float(), wanted, reduction="sum")
         return total / (len(wanted) if num_items_in_batch is None else num_items_in_batch)

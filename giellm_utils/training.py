@@ -12,6 +12,8 @@ import json
 import math
 import os
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from giellm_utils.config import ConfigError, TrainingConfig, TrainingJob, load_yaml
 from giellm_utils.models import PACKAGED, dtype_for, load_model, load_tokenizer, statement, terms
+from giellm_utils.single_tokens import add_tokens
 from giellm_utils.storage import read_jsonl, write_json, write_text
 from giellm_utils.target_loss import IGNORE, TargetHead
 
@@ -160,13 +163,18 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def add_lora(model, config: TrainingConfig):
-    """LoRA on every linear layer but the output layer (QLoRA's finding: all layers, not attention only)."""
+def add_lora(model, config: TrainingConfig, tokens: Sequence[int] = ()):
+    """LoRA on every linear layer but the output layer (QLoRA's finding: all layers, not attention only),
+    and the embedding rows of `tokens`."""
     from peft import LoraConfig, get_peft_model
 
-    return get_peft_model(model, LoraConfig(
-        task_type="CAUSAL_LM", target_modules="all-linear", r=config.lora_r,
-        lora_alpha=config.lora_alpha, lora_dropout=config.lora_dropout))
+    model = get_peft_model(model, LoraConfig(
+        task_type="CAUSAL_LM", target_modules="all-linear", r=config.lora_r, lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout, trainable_token_indices=list(tokens) or None))
+    if tokens:
+        # peft would save the whole resized embedding (671 MB) beside the few rows that were trained.
+        model.save_pretrained = partial(model.save_pretrained, save_embedding_layers=False)
+    return model
 
 
 def train(job: TrainingJob) -> dict[str, Any]:
@@ -178,13 +186,13 @@ def train(job: TrainingJob) -> dict[str, Any]:
     out, config = Path(job.out), job.training
     out.mkdir(parents=True, exist_ok=True)
     set_seed(job.seed)
-    tokenizer = load_tokenizer(job.model)
+    tokenizer, model = load_tokenizer(job.model), load_model(job.model)
+    tokens = add_tokens(tokenizer, model, job.new_tokens) if job.new_tokens else []
     data = {name: Sequences(read_jsonl(Path(path)) if path else [], tokenizer, config.max_tokens)
             for name, path in (("train", job.train_file), ("dev", job.dev_file))}
-    model = load_model(job.model)
     dtype = dtype_for(job.model)
     if config.method == "lora":
-        model = add_lora(model, config)
+        model = add_lora(model, config, tokens)
     elif dtype == torch.bfloat16:
         # Full fine-tuning keeps fp32 master weights: at lr 1e-5 a bf16 update would round to nothing.
         model = model.float()
@@ -202,7 +210,7 @@ def train(job: TrainingJob) -> dict[str, Any]:
             learning_rate=config.learning_rate, weight_decay=config.weight_decay, max_steps=steps,
             warmup_steps=round(config.warmup_ratio * steps), lr_scheduler_type="linear",
             bf16=dtype == torch.bfloat16, use_cpu=not torch.cuda.is_available(), seed=job.seed, data_seed=job.seed, optim="adamw_torch",
-            logging_steps=config.log_steps, save_steps=config.save_steps, save_total_limit=2,
+            logging_steps=min(config.log_steps, steps), save_steps=config.save_steps, save_total_limit=2,
             eval_strategy="steps" if data["dev"].rows else "no", eval_steps=min(steps_per_epoch, steps),
             prediction_loss_only=True, remove_unused_columns=False, report_to="none", disable_tqdm=True,
             logging_nan_inf_filter=False, dataloader_num_workers=0))
@@ -222,7 +230,7 @@ def train(job: TrainingJob) -> dict[str, Any]:
             sum(x != IGNORE for x in r["labels"]) for r in data["train"].rows),
         "steps": trainer.state.global_step, "planned_steps": steps, "stopped_by_minutes": report.capped,
         "resumed_from_step": resumed, "seconds": round(report.seconds, 1),
-        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "new_tokens": len(tokens), "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "final_loss": [r["loss"] for r in read_jsonl(out / "metrics.jsonl") if "loss" in r][-1],
         "mean_loss_of_this_process": result.training_loss}
     if trainer.is_world_process_zero():

@@ -203,6 +203,21 @@ def scores_table(scores_of_task: Mapping[str, Mapping[str, Any]], group: str = "
     return _page([_table(head, rows, (_CELL + "white-space:nowrap;", *[style] * (len(metrics) + 1)))])
 
 
+def decodings_table(tasks: Mapping[str, Mapping[str, Mapping[str, Any]]], job: str) -> Html:
+    """Free against constrained decoding of one job, a row a task and way of decoding, as
+    evaluation.compare_decodings gives them ({task: {job: {decoding: ...}}}); metrics in per cent."""
+    rows, metrics = [], ("tl", "wl_exact", "all", "f1", "format_accuracy", "invented", "truncated")
+    for task, jobs in tasks.items():
+        for decoding in ("free", "constrained"):
+            if found := jobs.get(job, {}).get(decoding):
+                speed = found["items_per_second"]
+                rows.append((f"<b>{safe(task)}</b>", safe(decoding), *(_score(found[m]) for m in metrics),
+                             "–" if speed is None else f"{speed:.1f}"))
+    style = _CELL + "white-space:nowrap;text-align:right;"
+    head = ("dataset", "decoding", *(safe(METRIC_TITLES[m]) for m in metrics), "items/s")
+    return _page([_table(head, rows, (*[_CELL + "white-space:nowrap;"] * 2, *[style] * (len(metrics) + 1)))])
+
+
 def _score(score: Mapping[str, Any] | None) -> str:
     if score is None or score["value"] is None:
         return "–"

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
+from test_figures import shown_boxes
 
 from giellm_utils import bench, pipeline
 from giellm_utils.config import ConfigError, ModelConfig, load_profile
 from giellm_utils.converter import Converter
 from giellm_utils.models import load_model, load_tokenizer
 from giellm_utils.sequences import costs_and_budgets
+from giellm_utils.speed_figures import factors, speed
 from giellm_utils.storage import read_json, write_json, write_jsonl
 from giellm_utils.tasks import load_dataset
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Toy models gain nothing from a second thread, and lose much to it on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -39,6 +34,7 @@ def run(scratch_cache, tmp_path, monkeypatch):
     records = [r for d in datasets.values() for split in ("train", "test") for r in d.split(split)[:12]]
     converters = {name: Converter(d.task) for name, d in datasets.items()}
     write_jsonl(folder / "01_inspect_data" / "records.jsonl", [r.to_json() for r in records])
+    write_json(folder / "01_inspect_data" / "provenance.json", {d.task.name: d.provenance for d in datasets.values()})
     write_json(folder / "02_convert_format" / "tokens.json", costs_and_budgets(tokenizer, converters, records))
     write_json(folder / "03_train" / "jobs" / "joint" / "summary.json", {})
     model.save_pretrained(folder / "03_train" / "jobs" / "joint" / "model")
@@ -68,6 +64,61 @@ def test_all_systems_are_measured_on_the_same_texts(run, tmp_path, capsys):
     assert all(s["items_per_second"] > 0 for s in [*result["systems"].values(), *result["growth"]])
     table = path.with_suffix(".md").read_text(encoding="utf-8")
     assert table in capsys.readouterr().out and table.count("\n| (") == len(bench.SYSTEMS)
+    assert result["source"] == ("2 datasets, embedded mini corpus (machine-written, stand-in) · "
+                                "tiny model from scratch (tests only)")
+    assert result["source"] in table and f" {factors(result, 'ours')['(a)']} |" in table and "| × (a) |" in table
+    assert {label for _, label in ticks(speed(result))} == {s["title"] for s in result["systems"].values()}
+
+
+def ticks(fig) -> list[tuple[float, str]]:
+    """(place, label) of the bars, each label in one line."""
+    axis = fig.axes[0].yaxis
+    return [(y, " ".join(label.get_text().split())) for y, label in zip(axis.get_ticklocs(), axis.get_ticklabels(),
+                                                                      strict=True)]
+
+
+def made_result(scale: float = 1.0) -> dict:
+    """What of run_bench's result is drawn, at speeds `scale` times those of two cores."""
+    speeds = dict(zip(bench.SYSTEMS, (0.4, 2, 3.9, 12, 6.2, 10.9, 5.1, 10.2, 9.4), strict=True))
+    parts = [("batch_size", b, 64) for b in bench.BATCH_SIZES] + [("characters", c, 16) for c in (21.5, 33, 48, 91)]
+    return {
+        "run": "mini", "source": "SCNM, embedded mini corpus (machine-written, stand-in) · Gemma-3-270M · LoRA",
+        "model": "Gemma-3-270M", "dtype": "bfloat16", "device": "cpu", "threads": 2, "batch_size": 16, "items": 200,
+        "split": "test",
+        "systems": {name: {"title": bench.SYSTEMS[name][0], "items_per_second": scale * s}
+                    for name, s in speeds.items()},
+        "growth": [{"by": by, "value": value, "system": name, "items": n, "items_per_second": scale * (1 + i * value)}
+                   for by, value, n in parts for i, name in enumerate(bench.GROWING)]}
+
+
+@pytest.mark.parametrize("scale", [0.03, 1, 400])
+def test_the_figure_holds_every_system_and_overlaps_nothing(scale):
+    result = made_result(scale)
+    for drawn in (result, {**result, "growth": []}):
+        fig = speed(drawn)
+        assert [label for _, label in ticks(fig)] == [title for title, _ in bench.SYSTEMS.values()]
+        assert [bar.get_width() for bar in fig.axes[0].patches] == [
+            s["items_per_second"] for s in result["systems"].values()]
+        boxes = shown_boxes(fig)
+        assert (f"Source: {result['source']} · 200 texts of test, joint, batch 16 · bfloat16 on cpu, 2 threads · "
+                "run mini") in [" ".join(text.split()) for text, _ in boxes]
+        assert all(box.x0 >= -1 and box.x1 <= fig.bbox.x1 + 1 for _, box in boxes)
+        for (a, x), (b, y) in itertools.combinations(boxes, 2):
+            assert min(x.x1, y.x1) - max(x.x0, y.x0) <= 1.5 or min(x.y1, y.y1) - max(x.y0, y.y0) <= 3, (a, b)
+
+
+def test_the_figure_writes_factors_against_both_bases_and_growth_where_measured():
+    result = made_result()
+    found = {name: text.get_text().split("    ") for name, text in zip(result["systems"], speed(result).axes[0].texts,
+                                                                       strict=True)}
+    assert found["ours"] == ["12.0", "6.0 × (b)", "30.0 × (a)"] and found["sorted_batches"] == ["2.00", "5.0 × (a)"]
+    assert found["one_at_a_time"] == ["0.40", "0.20 × (b)"]
+    _, by_batch, by_length = speed(result).axes
+    assert [list(line.get_xdata()) for line in by_batch.lines] == [list(bench.BATCH_SIZES)] * 2
+    assert [list(line.get_ydata()) for line in by_length.lines] == [[1, 1, 1, 1], [22.5, 34, 49, 92]]
+    alone = {**result, "systems": {"ours": result["systems"]["ours"]}, "growth": []}
+    assert factors(alone, "ours") == {} and [t.get_text() for t in speed(alone).axes[0].texts] == ["12.0"]
+    assert len(speed(alone).axes) == 1
 
 
 def test_steps_of_free_decoding_are_those_of_the_model(run, monkeypatch):

@@ -194,9 +194,7 @@ def test_a_long_input_is_read_one_window_ahead_at_most():
 
 def test_a_card_comes_back_as_it_was_written(tmp_path):
     made = card("scnm", "tcree")
-    facts = {"budgets": {t: c.budgets for t, c in made.tasks.items()}, "context": 200,
-             "max_items": {t: c.max_items for t, c in made.tasks.items()}}
-    write_card(tmp_path, SCRATCH, [Converter(TASKS["scnm"]), Converter(TASKS["tcree"])], ["joint"], **facts)
+    write_card(tmp_path, made)
     assert read_card(tmp_path) == made
     assert made.converters()["tcree"].options == Converter(TASKS["tcree"]).options
     assert list(card_for(tmp_path, "m", None, ["tcree"], None).tasks) == ["tcree"]
@@ -376,9 +374,9 @@ def test_a_trained_folder_reads_texts(tmp_path, scratch_cache):
 
     shutil.copytree(model_path(SCRATCH), tmp_path / "model")
     converters = [Converter(TASKS["scnm"]), Converter(TASKS["tcree"])]
-    write_card(tmp_path / "model", SCRATCH, converters, ["joint"], context=300,
-               budgets={"scnm": {"joint": 24}, "tcree": {"joint": 24}},
-               max_items={"scnm": {"entity": 2}, "tcree": {"relation": 2, "event": 2}})
+    write_card(tmp_path / "model", make_card(
+        SCRATCH, converters, ["joint"], context=300, budgets={"scnm": {"joint": 24}, "tcree": {"joint": 24}},
+        max_items={"scnm": {"entity": 2}, "tcree": {"relation": 2, "event": 2}}))
     model = Extractor.from_pretrained(tmp_path, batch_size=4)
     text = "東京で学会があった。大阪でも。" * 30
     long, short = model.extract([text, "東京。"])

@@ -12,7 +12,7 @@ import shutil
 
 import pytest
 
-from giellm_utils.card import write_card
+from giellm_utils.card import make_card, write_card
 from giellm_utils.config import ModelConfig
 from giellm_utils.converter import PROBLEMS, Converter
 from giellm_utils.extract_cli import dumps, extract_file
@@ -70,9 +70,9 @@ def model(session_cache, tmp_path_factory) -> Extractor:
         patch.setenv("GIELLM_CACHE_DIR", str(session_cache))
         shutil.copytree(model_path(SCRATCH), folder / "model")
         converters = [Converter(TASKS[name]) for name in NAMES]
-        write_card(folder / "model", SCRATCH, converters, LEVELS, context=2048,
-                   budgets={name: dict.fromkeys(LEVELS, 24) for name in NAMES},
-                   max_items={c.task.name: {p.kind: 2 for p in c.task.parts} for c in converters})
+        write_card(folder / "model", make_card(
+            SCRATCH, converters, LEVELS, context=2048, budgets={name: dict.fromkeys(LEVELS, 24) for name in NAMES},
+            max_items={c.task.name: {p.kind: 2 for p in c.task.parts} for c in converters}))
         return Extractor.from_pretrained(folder)
 
 

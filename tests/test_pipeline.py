@@ -78,6 +78,28 @@ def test_effects_cover_both_levels(smoke):
             assert effect["verdict"] == "undecided"
 
 
+def test_constrained_decoding_breaks_nothing(smoke):
+    found = read(smoke / "04_evaluate" / "decodings.json")["tasks"]["scnm"]
+    assert set(found) == {"joint", "text", "words"}
+    for job, ways in found.items():
+        ours, free = ways["constrained"], ways["free"]
+        assert ours["items_per_second"] > 0 and free["items_per_second"] > 0
+        assert ours["format_accuracy"]["value"] + ours["truncated"]["value"] == 1
+        assert ours["invented"] is None if job == "text" else ours["invented"]["value"] in (0, None)
+        assert ways["difference"]["format_accuracy"]["value"] == pytest.approx(
+            ours["format_accuracy"]["value"] - free["format_accuracy"]["value"])
+    rows = (smoke / "04_evaluate" / "predictions" / "joint.scnm.constrained.jsonl").read_text(encoding="utf-8")
+    assert not any(json.loads(row)["problems"] for row in rows.splitlines())
+
+
+def test_a_trained_folder_reads_texts_by_itself(smoke, child_environment):
+    done = giellm(child_environment, "extract", "東京で学会があった。", "--model",
+                  str(smoke / "03_train" / "jobs" / "joint"), "--task", "scnm")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert found["text"] == "東京で学会があった。" and found["tasks"]["scnm"]["problems"] == []
+
+
 def test_every_figure_is_drawn_again_from_result_files(smoke, tmp_path):
     names = {p.stem for p in (smoke / "06_figures" / "figures").glob("*.png")}
     assert {"composition-scnm", "token-cost", "loss-curves", "accuracy", "effects"} <= names
