@@ -58,7 +58,7 @@ def decodings_table(results: Results) -> str:
     metrics = ("tl", "wl_exact", "all", "f1", "format_accuracy", "invented", "truncated")
     lines = ["| dataset | decoding | " + " | ".join(METRIC_TITLES[m] for m in metrics) + " | items/s |",
              "| --- | --- |" + " --- |" * (len(metrics) + 1)]
-    for task, jobs in results.read("decodings.json")["tasks"].items():
+    for task, jobs in (results.read("decodings.json") or {"tasks": {}})["tasks"].items():
         for decoding in ("free", "constrained"):
             if found := jobs["joint"].get(decoding):
                 speed = found["items_per_second"]
@@ -72,7 +72,9 @@ def render(document: str, results: Path) -> str:
     def table(match: re.Match[str]) -> str:
         start, kind, run, _, end = match.groups()
         if kind == "table":
-            return start + (results / run).read_text(encoding="utf-8").rstrip() + "\n" + end
+            table = results / run
+            return start + (table.read_text(encoding="utf-8").rstrip() if table.exists() else "Not measured yet.") \
+                + "\n" + end
         make = {"results": results_table, "effects": effects_table, "decodings": decodings_table}[kind]
         return start + make(Results(results / run)) + end
 

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pandas as pd
 from PIL import Image
 
 from giellm_utils import figures, plotting
+from giellm_utils.cost_figures import peer_costs
 from giellm_utils.pipeline import NOTEBOOKS, STAGES, StageError, shown
+from giellm_utils.speed_figures import speed
 from giellm_utils.storage import read_json, read_jsonl, write_json, write_text
 
 #: Result file -> the stage that writes it. In results/<run>/ they lie side by side.
@@ -92,7 +95,8 @@ def draw(results: Results) -> Iterator[tuple[str, Any]]:
 
 
 def draw_all(results: Path, out: Path) -> list[Path]:
-    """Save every figure of every run in `results` below `out`/<run>/; returns the files written."""
+    """Save every figure of every run in `results` below `out`/<run>/, and those of benchmarks and token
+    costs; returns the files written."""
     folders = sorted(p.parent for p in results.glob("*/provenance.json"))
     if not folders:
         raise StageError(f"{shown(results)} holds no run with a provenance.json; run: giellm publish RUN")
@@ -100,6 +104,9 @@ def draw_all(results: Path, out: Path) -> list[Path]:
     for folder in folders:
         for name, figure in draw(Results(folder)):
             written += plotting.save(figure, out / folder.name, name)
+    for folder, figure_of in (("bench", speed), ("token_costs", peer_costs)):
+        for path in sorted((results / folder).glob("*.json")):
+            written += plotting.save(figure_of(read_json(path)), out / folder, path.stem)
     return written
 
 
@@ -121,10 +128,18 @@ def publish(run: Path, results: Path, *, force: bool = False) -> list[Path]:
 
 
 def slim_png(encoded: str) -> str:
-    """A base64 PNG with a palette of 48 colours: figures are flat, and a notebook must stay below 1 MB."""
-    image = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
+    """A base64 PNG with a palette of its 32 most frequent colours: a notebook must stay below 1 MB.
+
+    The most frequent, for figures are flat: Image.quantize gave two series the same colour.
+    """
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))
+    colours, which, counts = np.unique(image.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
+    palette = colours[np.argsort(-counts)[:32]]
+    nearest = ((colours[:, None].astype(int) - palette[None]) ** 2).sum(-1).argmin(1).astype(np.uint8)
+    slim = Image.fromarray(nearest[which.reshape(image.shape[:2])], "P")
+    slim.putpalette(palette.tobytes())
     buffer = io.BytesIO()
-    image.quantize(48, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    slim.save(buffer, "png", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

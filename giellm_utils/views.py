@@ -36,7 +36,8 @@ INK, PAPER, FAINT, RULE = "#1b1f24", "#ffffff", "#57606a", "#d0d7de"
 _RIGHT, _WRONG = "#00785A", "#B84A00"
 _BASE = f"color:{INK};background:{PAPER};"
 _SMALL = f"color:{FAINT};background:{PAPER};font-size:85%;"
-_CELL = _BASE + f"border:1px solid {RULE};padding:4px 8px;text-align:left;vertical-align:top;"
+#: Of a table cell; its colours are its row's, said once there, for a notebook must stay below 1 MB.
+_CELL = f"border:1px solid {RULE};padding:4px 8px;text-align:left;vertical-align:top;"
 _CODE = _CELL + "font-family:monospace;white-space:normal;word-break:break-all;"
 
 
