@@ -95,9 +95,9 @@ class GenerationConfig(Section):
     #: corpus = score only output rows of tokens that occur in the texts or the schema.
     #: This is for free decoding; a grammar allows a few dozen rows at a time.
     vocabulary: Literal["full", "corpus"] = "corpus"
-    #: off = free decoding alone; on = under the grammar of each text alone; both = free for the tables and
+    #: none = free decoding; only = under the grammar of each text; both = free for the tables and
     #: the comparison of levels, and beside it constrained.
-    constrained: Literal["off", "on", "both"] = "both"
+    constrained: Literal["none", "only", "both"] = "both"
     #: Wall-clock cap a job and task, in minutes; what is left undone then is an error, not a score.
     minutes: float = Field(30.0, gt=0)
 

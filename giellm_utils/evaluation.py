@@ -36,7 +36,7 @@ def test_records(profile: Profile, records: Sequence[Record], task: str) -> list
 
 def decodings(profile: Profile) -> tuple[Decoding, ...]:
     """How the profile decodes; the tables and the comparison of levels show the first."""
-    return {"off": ("free",), "on": ("constrained",), "both": ("free", "constrained")}[
+    return {"none": ("free",), "only": ("constrained",), "both": ("free", "constrained")}[
         profile.generation.constrained]
 
 

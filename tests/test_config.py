@@ -68,6 +68,14 @@ def test_override_values_are_yaml():
         parse_override("training.epochs")
 
 
+@pytest.mark.parametrize("value, ways", [("none", ("free",)), ("only", ("constrained",)), ("both", ("free", "constrained"))])
+def test_every_way_of_decoding_can_be_set_on_the_command_line(value, ways):
+    """`on` and `off` could not: YAML reads them as true and false."""
+    from giellm_utils.evaluation import decodings
+
+    assert decodings(load_profile("smoke", dict([parse_override(f"generation.constrained={value}")]))) == ways
+
+
 def test_unknown_profile_names_the_known_ones():
     with pytest.raises(ConfigError, match="mini"):
         load_profile("nonesuch")
