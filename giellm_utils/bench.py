@@ -25,7 +25,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from giellm_utils import metrics, models, pipeline
 from giellm_utils.config import ConfigError, GenerationConfig, Profile, load_profile
 from giellm_utils.converter import Converter
-from giellm_utils.corpus import of_task, sample, tasks_of
+from giellm_utils.corpus import sample, tasks_of
 from giellm_utils.corpus_docs import markdown
 from giellm_utils.decoding import ConstrainedDecoder, Request, argmax_flips, score_full, score_gather
 from giellm_utils.evaluation import constraints_of, test_records
@@ -36,7 +36,6 @@ from giellm_utils.schema import Record
 from giellm_utils.speed_figures import factors
 from giellm_utils.storage import read_json, read_jsonl, write_json, write_text
 
-SCORES = ("tl", "wl_exact", "all", "f1", "format_accuracy", "invented", "truncated")
 WARM_UP = 2
 #: Choices whose bf16 argmax is compared with the full output layer's come from this many texts.
 FLIP_ITEMS = 50
@@ -107,8 +106,10 @@ def _head(bench: Bench, strings: list[str] | None):
     full = bench.model.get_output_embeddings()
     if strings is not None:
         bench.model.set_output_embeddings(RestrictedHead(full, corpus_vocabulary(bench.tokenizer, strings)))
-    yield
-    bench.model.set_output_embeddings(full)
+    try:
+        yield
+    finally:
+        bench.model.set_output_embeddings(full)
 
 
 def constrained(bench: Bench, **levers: Any) -> Measured:
@@ -173,7 +174,7 @@ def summary(measured: Measured) -> dict[str, float]:
 
 
 def scores(bench: Bench, outputs: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> dict[str, Any]:
-    """SCORES over the texts of all tasks, with their intervals."""
+    """metrics.COMPARED over the texts of all tasks, with their intervals."""
     frames = []
     for task, converter in bench.converters.items():
         pairs = [(r, o) for r, o in zip(bench.items, outputs, strict=True) if r.task == task]
@@ -181,7 +182,7 @@ def scores(bench: Bench, outputs: Sequence[Mapping[str, Any]], resamples: int, s
             mine, answers = zip(*pairs, strict=True)
             frames.append(metrics.score_documents(converter, mine, "joint", answers))
     found = metrics.summarise(pd.concat(frames), resamples=resamples, seed=seed)
-    return {name: found[name] for name in SCORES}
+    return {name: found[name] for name in metrics.COMPARED}
 
 
 def growth(bench: Bench) -> list[dict[str, Any]]:
@@ -240,7 +241,7 @@ def table(result: Mapping[str, Any]) -> str:
     """The systems of one result file as Markdown, with a line on what was measured."""
     rows = []
     for name, system in result["systems"].items():
-        values = {score: (system["scores"][score] or {}).get("value") for score in SCORES}
+        values = {score: (system["scores"][score] or {}).get("value") for score in metrics.COMPARED}
         times = factors(result, name)
         rows.append({
             "system": system["title"], "items/s": f"{system['items_per_second']:.2f}",
@@ -275,8 +276,10 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     systems = given.systems.split(",")
     if unknown := [s for s in systems if s not in SYSTEMS]:
         raise ConfigError(f"--systems: no system {unknown[0]!r}; there are {', '.join(SYSTEMS)}")
-    if given.items < 1:
-        raise ConfigError(f"--items is {given.items}; give 1 or more")
+    for option, value, least in (("items", given.items, 1), ("batch-size", given.batch_size, 1),
+                                 ("growth", given.growth, 0), ("threads", given.threads, 1)):
+        if value is not None and value < least:
+            raise ConfigError(f"--{option} is {value}; give {least} or more")
     if given.threads:
         torch.set_num_threads(given.threads)
     profile = load_profile(given.profile)

@@ -126,12 +126,14 @@ def publish(run_name: Annotated[str, typer.Argument(help="Folder below runs/.")]
 def compare(run_a: Annotated[str, typer.Argument(help="Folder below runs/.")],
             run_b: Annotated[str, typer.Argument(help="Another; differences are B minus A.")],
             job: Annotated[str, typer.Option(help="joint, text or words.")] = "joint",
-            out: Annotated[Path, typer.Option(help="Where A-B.json goes.")] = Path("results/compare")) -> None:
+            out: Annotated[Path, typer.Option(help="Where A-B.JOB.json goes.")] = Path("results/compare")) -> None:
     """Two runs scored on the same documents: differences with their paired bootstrap intervals."""
     from giellm_utils.compare import compare_runs
     from giellm_utils.storage import write_json
 
     found = compare_runs(pipeline.runs_dir() / run_a, pipeline.runs_dir() / run_b, job=job)
+    for key, (old, new) in found["settings"].items():
+        console.print(f"{key}: {old} -> {new}", markup=False)
     for task, metrics in found["tasks"].items():
         for metric, scores in metrics.items():
             d = scores["difference"]
@@ -139,7 +141,7 @@ def compare(run_a: Annotated[str, typer.Argument(help="Folder below runs/.")],
                 console.print(f"{task} {metric:16} {100 * scores['a']['value']:5.1f} -> {100 * scores['b']['value']:5.1f}  "
                               f"{100 * d['value']:+.1f} [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}] {d['verdict']}",
                               markup=False)
-    console.print(str(write_json(out / f"{run_a}-{run_b}.json", found)))
+    console.print(str(write_json(out / f"{run_a}-{run_b}.{job}.json", found)))
 
 
 def main() -> None:

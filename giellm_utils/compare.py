@@ -16,12 +16,11 @@ from giellm_utils.pipeline import StageError, shown
 from giellm_utils.statistics import RESAMPLES, paired_difference
 from giellm_utils.storage import read_json
 
-COMPARED = ("tl", "wl_exact", "wl_set", "all", "f1", "format_accuracy", "invented", "truncated")
-
 
 def compare_runs(a: Path, b: Path, *, job: str = "joint", resamples: int = RESAMPLES, seed: int = 42) -> dict[str, Any]:
-    """{"a", "b", "job", "settings", "trainings", "tasks": {task: {metric: {"a", "b", "difference"}}}}:
-    Interval and Difference jsons, b minus a; "settings" holds the profile keys in which the two differ.
+    """{"a", "b", "job", "settings", "trainings", "only_in_one", "tasks": {task: {metric: {"a", "b", "difference"}}}}:
+    Interval and Difference jsons, b minus a; "settings" holds the profile keys in which the two differ,
+    "only_in_one" the tasks that one of them lacks.
 
     Reads 04_evaluate/documents/ and the manifests of two folders below runs/. Raises StageError where a run was
     not evaluated, has no task in common with the other, or was scored on other documents.
@@ -33,6 +32,7 @@ def compare_runs(a: Path, b: Path, *, job: str = "joint", resamples: int = RESAM
     how = {"resamples": resamples, "seed": seed}
     return {"a": a.name, "b": b.name, "job": job, "settings": _settings(a, b),
             "trainings": {run.name: _training(run, job) for run in (a, b)},
+            "only_in_one": sorted({*frames[a]} ^ {*frames[b]}),
             "tasks": {task: _task(frames[a][task], frames[b][task], f"{a.name} and {b.name}, {task}", how)
                       for task in tasks}}
 
@@ -41,7 +41,7 @@ def _frames(run: Path, job: str) -> dict[str, pd.DataFrame]:
     files = sorted((run / "04_evaluate" / "documents").glob(f"{job}.*.csv"))
     if not files:
         raise StageError(f"{shown(run)} holds no scores of job {job}: run its profile to stage 04 first")
-    return {path.name[len(job) + 1:-len(".csv")]: pd.read_csv(path) for path in files}
+    return {path.name[len(job) + 1:-len(".csv")]: pd.read_csv(path, dtype={"id": str}) for path in files}
 
 
 def _task(a: pd.DataFrame, b: pd.DataFrame, where: str, how: dict[str, int]) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _task(a: pd.DataFrame, b: pd.DataFrame, where: str, how: dict[str, int]) -> 
     b = b.set_index("id", drop=False).loc[a["id"]]
     scores = [metrics.summarise(frame, **how) for frame in (a, b)]
     found = {}
-    for metric in COMPARED:
+    for metric in metrics.COMPARED:
         pair = [metrics.ratio_columns(frame, metric) for frame in (b, a)]
         if all(columns is not None for columns in pair):
             found[metric] = {"a": scores[0][metric], "b": scores[1][metric],
@@ -65,7 +65,7 @@ def _settings(a: Path, b: Path) -> dict[str, list[Any]]:
     for run in (a, b):
         values: dict[str, Any] = {}
         for stage in ("03_train", "04_evaluate"):
-            for section, content in read_json(run / stage / "manifest.json")["parameters"].items():
+            for section, content in read_json(_finished(run, stage, "manifest.json"))["parameters"].items():
                 values |= ({f"{section}.{k}": v for k, v in content.items()} if isinstance(content, dict)
                            else {section: content})
         flat.append(values)
@@ -74,7 +74,14 @@ def _settings(a: Path, b: Path) -> dict[str, list[Any]]:
             if flat[0].get(key) != flat[1].get(key)}
 
 
+def _finished(run: Path, stage: str, name: str) -> Path:
+    path = run / stage / name
+    if not path.exists():
+        raise StageError(f"{shown(run)} has no finished {stage}: run its profile to stage 04 first")
+    return path
+
+
 def _training(run: Path, job: str) -> dict[str, Any]:
-    rows = read_json(run / "03_train" / "trainings.json")
+    rows = read_json(_finished(run, "03_train", "trainings.json"))
     return next({k: row.get(k) for k in ("sequences", "steps", "target_tokens", "final_loss", "seconds", "seed",
                                          "trainable_parameters")} for row in rows if row["job"] == job)

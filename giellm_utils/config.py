@@ -86,7 +86,8 @@ class TrainingConfig(Section):
     @model_validator(mode="after")
     def _tokens_need_lora(self) -> TrainingConfig:
         if self.single_tokens and self.method != "lora":
-            raise ValueError("single_tokens goes with method lora: full fine-tuning trains every row anyway")
+            raise ValueError("single_tokens is made for method lora; set training.method to lora or "
+                             "training.single_tokens to false")
         return self
 
 

@@ -15,9 +15,9 @@ from giellm_utils.baselines.lexicon import lexicon_outputs
 from giellm_utils.config import Profile
 from giellm_utils.converter import Converter
 from giellm_utils.corpus import of_task, sample
-from giellm_utils.decoding import ConstrainedDecoder, Request
+from giellm_utils.decoding import ConstrainedDecoder
 from giellm_utils.generation import (
-    GenerationError, RestrictedHead, corpus_vocabulary, predict, predict_constrained, schema_strings)
+    RestrictedHead, corpus_vocabulary, predict, predict_constrained, schema_strings)
 from giellm_utils.grammar import OutputConstraint, item_bounds
 from giellm_utils.models import load_model, load_tokenizer
 from giellm_utils.schema import Level, Record
@@ -25,9 +25,6 @@ from giellm_utils.statistics import paired_difference
 from giellm_utils.storage import read_json, read_jsonl, write_json
 
 Decoding = Literal["free", "constrained"]
-#: What free and constrained decoding are compared by.
-COMPARED = ("tl", "wl_exact", "all", "f1", "format_accuracy", "invented", "truncated")
-
 
 def test_records(profile: Profile, records: Sequence[Record], task: str) -> list[Record]:
     """The records of the split that is scored, cut to evaluation.limit."""
@@ -75,15 +72,16 @@ def predict_job(profile: Profile, job: Level, adapter: Path, converters: Mapping
         mine, converter, path = test_records(profile, records, task), converters[task], predictions_file(
             out, job, task, decoding)
         budget, whole = budgets[task][job]["budget"], not path.with_name(path.name + ".partial").exists()
-        start = time.monotonic()
         if decoding == "constrained":
             model.set_output_embeddings(full)
             decoder = ConstrainedDecoder(model, tokenizer, constraints, batch_size=profile.generation.batch_size)
+            start = time.monotonic()
             predict_constrained(decoder, converter, mine, job, budget, profile.generation, path)
         else:
             if profile.generation.vocabulary == "corpus":
                 strings = [*schema_strings(converter), *(converter.prompt(r.text, job) for r in mine)]
                 model.set_output_embeddings(RestrictedHead(full, corpus_vocabulary(tokenizer, strings)))
+            start = time.monotonic()
             predict(model, tokenizer, converter, mine, job, budget, profile.generation, path)
         write_json(path.with_suffix(".time.json"), {
             "items_per_second": len(mine) / (time.monotonic() - start) if whole else None})
@@ -101,11 +99,12 @@ def score_job(profile: Profile, job: Level, task: str, converter: Converter, rec
 
 def compare_decodings(profile: Profile, job: Level, task: str, converter: Converter, records: Sequence[Record],
                       out: Path) -> dict[str, Any]:
-    """{decoding: {"items_per_second", metric of COMPARED: Interval json or None}}, and under
+    """{decoding: {"items_per_second", metric of metrics.COMPARED: Interval json or None}}, and under
     "difference" {metric: constrained minus free}, paired over documents, where both were decoded.
 
     Free decoding scores only the tokens of the texts and the schema where generation.vocabulary is
-    "corpus", so what it invents is made of those. A first call's warm-up is in the items per second.
+    "corpus", so what it invents is made of those. Items per second: decoding alone, a first call's
+    warm-up in it; the grammars' tokenizer, the restricted output layer and the model stand before.
     """
     mine, found, frames = test_records(profile, records, task), {}, {}
     how = {"resamples": profile.evaluation.resamples, "seed": profile.seed}
@@ -113,10 +112,13 @@ def compare_decodings(profile: Profile, job: Level, task: str, converter: Conver
         path = predictions_file(out, job, task, decoding)
         frames[decoding] = metrics.score_documents(converter, mine, job, read_jsonl(path))
         scores = metrics.summarise(frames[decoding], **how)
-        found[decoding] = {**read_json(path.with_suffix(".time.json")), **{m: scores[m] for m in COMPARED}}
+        took = path.with_suffix(".time.json")
+        # A kill may fall between the two files.
+        found[decoding] = {**(read_json(took) if took.exists() else {"items_per_second": None}),
+                           **{m: scores[m] for m in metrics.COMPARED}}
     if len(frames) == 2:
         # score_documents keeps the order of the records, so the two frames are aligned.
-        pairs = {m: [metrics.ratio_columns(frames[d], m) for d in ("constrained", "free")] for m in COMPARED}
+        pairs = {m: [metrics.ratio_columns(frames[d], m) for d in ("constrained", "free")] for m in metrics.COMPARED}
         found["difference"] = {m: paired_difference(*a, *b, **how).to_json() for m, (a, b) in pairs.items()
                                if a is not None and b is not None}
     return found

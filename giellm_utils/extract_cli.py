@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from giellm_utils.card import CARD
-from giellm_utils.pipeline import runs_dir
+from giellm_utils.pipeline import runs_dir, shown
 from giellm_utils.storage import StorageError, read_json, write_json
 
 if TYPE_CHECKING:
@@ -315,7 +315,7 @@ def extract(
     if not model:
         folder = runs_dir() / "mini" / "03_train" / "jobs" / "joint"
         if not (folder / "model" / CARD).exists():
-            _fail("no model yet: make run trains one in about 12 minutes, or name one with --model")
+            _fail(f"{shown(folder)} holds no trained model with a {CARD}: make run trains one, or name one with --model")
         model = str(folder)
     from_file = out is not None or what.endswith(".jsonl")
     names = [t.strip() for t in tasks.split(",") if t.strip()]

@@ -191,13 +191,13 @@ def predict_constrained(decoder: ConstrainedDecoder, converter: Converter, recor
             total=len(records), initial=len(rows), desc=f"{title}, constrained", unit="text", mininterval=2,
             ncols=90, file=sys.stdout) as bar:
         for number, output in decoder.decode(requests, fail):
-            if time.monotonic() - start > config.minutes * 60:
-                raise too_slow(title, config, len(rows), len(records))
             row = prediction_row(converter, left[number], level, dict(output))
             rows[row["id"]] = row
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             file.flush()
             bar.update()
+            if time.monotonic() - start > config.minutes * 60 and len(rows) < len(records):
+                raise too_slow(title, config, len(rows), len(records))
     ordered = [rows[r.id] for r in records]
     write_jsonl(path, ordered)
     partial.unlink()

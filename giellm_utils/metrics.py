@@ -285,6 +285,10 @@ def baseline_outputs(converter: Converter, train_records: Sequence[Record], test
     return {"majority": [{"output": output, "truncated": False} for _ in test_records]}
 
 
+#: What two ways of decoding, or two runs, are compared by.
+COMPARED = ("tl", "wl_exact", "all", "f1", "format_accuracy", "invented", "truncated")
+
+
 def summaries(frame: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int) -> dict[str, Any]:
     """summarise() of all documents ("all") and of those with and without gold words ("with_words",
     "empty_gold")."""

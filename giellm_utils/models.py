@@ -121,7 +121,9 @@ def load_model(spec: ModelConfig, adapter: Path | None = None) -> PreTrainedMode
     # Merge in fp32: adding a small update to bf16 weights would round most of it away.
     base = _load(AutoModelForCausalLM, spec, dtype=torch.float32)
     if added := read_json(adapter / "adapter_config.json").get("trainable_token_indices"):
-        grow(base, max(added) + 1)
+        # A list for the input embedding, or lists by layer.
+        ids = added if isinstance(added, list) else [i for layer in added.values() for i in layer]
+        grow(base, max(ids) + 1)
     merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
     return merged.to(dtype_for(spec))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from giellm_utils.config import ROOT
+from giellm_utils.metrics import COMPARED
 from giellm_utils.report import Results
 from giellm_utils.storage import write_text
 from giellm_utils.views import METRIC_TITLES, SYSTEM_TITLES
@@ -54,17 +55,20 @@ def effects_table(results: Results) -> str:
 
 
 def decodings_table(results: Results) -> str:
-    """Free against constrained decoding of the joint job, with the paired difference of F1."""
-    metrics = ("tl", "wl_exact", "all", "f1", "format_accuracy", "invented", "truncated")
-    lines = ["| dataset | decoding | " + " | ".join(METRIC_TITLES[m] for m in metrics) + " | items/s |",
-             "| --- | --- |" + " --- |" * (len(metrics) + 1)]
-    for task, jobs in (results.read("decodings.json") or {"tasks": {}})["tasks"].items():
+    """Free against constrained decoding of the joint job."""
+    if (decodings := results.read("decodings.json")) is None:
+        return "Not measured yet.\n"
+    lines = ["| dataset | decoding | " + " | ".join(METRIC_TITLES[m] for m in COMPARED) + " | n | items/s |",
+             "| --- | --- |" + " --- |" * (len(COMPARED) + 2)]
+    for task, jobs in decodings["tasks"].items():
         for decoding in ("free", "constrained"):
-            if found := jobs["joint"].get(decoding):
+            if found := jobs.get("joint", {}).get(decoding):
                 speed = found["items_per_second"]
-                lines.append(f"| {task} | {decoding} | " + " | ".join(cell(found[m]) for m in metrics)
-                             + f" | {'–' if speed is None else f'{speed:.1f}'} |")
-    return "\n".join([*lines, ""])
+                lines.append(f"| {task} | {decoding} | " + " | ".join(cell(found[m]) for m in COMPARED)
+                             + f" | {found['tl']['n']} | {'–' if speed is None else f'{speed:.1f}'} |")
+    training = results.read("trainings.json")[0]
+    return "\n".join([*lines, "", f"Per cent with 95 % bootstrap intervals over documents. {results.source()}. "
+                      f"Items a second on {training['device'].upper()}, {training['dtype']}.", ""])
 
 
 def render(document: str, results: Path) -> str:

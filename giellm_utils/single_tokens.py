@@ -14,6 +14,7 @@ import torch
 from tokenizers import AddedToken
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from giellm_utils.config import ConfigError
 from giellm_utils.converter import Converter
 
 
@@ -39,8 +40,12 @@ def add_tokens(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel, strin
     """Make each of `strings` one token of both and return their ids, in order.
 
     A new row starts as the mean of the rows of the pieces that spelled the string before: the model
-    starts from what it knew of the label.
+    starts from what it knew of the label. Raises ConfigError for a model whose output layer is not tied
+    to its embedding: the new rows of that layer would stay as they were drawn.
     """
+    if model.get_input_embeddings().weight is not model.get_output_embeddings().weight:
+        raise ConfigError("training.single_tokens needs a model whose output layer is tied to its embedding, "
+                          "and this one's is not; set it to false")
     pieces = [tokenizer(s, add_special_tokens=False).input_ids for s in strings]
     tokenizer.add_tokens([AddedToken(s, normalized=False, special=False) for s in strings])
     ids = tokenizer.convert_tokens_to_ids(list(strings))

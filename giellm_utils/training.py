@@ -145,8 +145,12 @@ class Report(TrainerCallback):
               f"about {left:.0f} s left", flush=True)
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        if self.seconds > self.limit:
-            self.capped = control.should_training_stop = True
+        # One clock for all processes: ranks that stopped at different steps would wait for each other for ever.
+        over = torch.tensor(float(self.seconds > self.limit), device=args.device)
+        if args.world_size > 1:
+            torch.distributed.all_reduce(over, torch.distributed.ReduceOp.MAX)
+        if over:
+            self.capped = control.should_training_stop = control.should_log = True
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -196,7 +200,8 @@ def train(job: TrainingJob) -> dict[str, Any]:
     elif dtype == torch.bfloat16:
         # Full fine-tuning keeps fp32 master weights: at lr 1e-5 a bf16 update would round to nothing.
         model = model.float()
-    steps_per_epoch = math.ceil(len(data["train"]) / (config.batch_size * config.accumulate))
+    batch = config.batch_size * config.accumulate * int(os.environ.get("WORLD_SIZE", "1"))
+    steps_per_epoch = math.ceil(len(data["train"]) / batch)
     steps = config.max_steps or math.ceil(config.epochs * steps_per_epoch)
     checkpoint = latest_checkpoint(out / "checkpoints")
     resumed = int(checkpoint.name.split("-")[1]) if checkpoint else 0
@@ -217,7 +222,7 @@ def train(job: TrainingJob) -> dict[str, Any]:
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        print(f"{job.job}: {len(data['train'])} sequences, {steps} steps of {config.batch_size * config.accumulate}, "
+        print(f"{job.job}: {len(data['train'])} sequences, {steps} steps of {batch}, "
               f"{trainable:,} trainable parameters, {dtype}".replace("torch.", ""), flush=True)
         if checkpoint:
             print(f"resuming from step {resumed}", flush=True)
@@ -225,7 +230,7 @@ def train(job: TrainingJob) -> dict[str, Any]:
     summary = {
         "job": job.job, "model": statement(job.model), "base": job.model.id, "method": config.method,
         "seed": job.seed, "dtype": str(dtype).removeprefix("torch."), "device": str(trainer.args.device),
-        "processes": trainer.args.world_size, "batch_size": config.batch_size * config.accumulate * trainer.args.world_size,
+        "processes": trainer.args.world_size, "batch_size": batch,
         "sequences": len(data["train"]), "target_tokens": sum(
             sum(x != IGNORE for x in r["labels"]) for r in data["train"].rows),
         "steps": trainer.state.global_step, "planned_steps": steps, "stopped_by_minutes": report.capped,

@@ -15,6 +15,7 @@ from html import escape
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
+from giellm_utils.metrics import COMPARED
 from giellm_utils.schema import Record, Task
 from giellm_utils.surfaces import locate_relation, locate_spans
 
@@ -207,7 +208,7 @@ def scores_table(scores_of_task: Mapping[str, Mapping[str, Any]], group: str = "
 def decodings_table(tasks: Mapping[str, Mapping[str, Mapping[str, Any]]], job: str) -> Html:
     """Free against constrained decoding of one job, a row a task and way of decoding, as
     evaluation.compare_decodings gives them ({task: {job: {decoding: ...}}}); metrics in per cent."""
-    rows, metrics = [], ("tl", "wl_exact", "all", "f1", "format_accuracy", "invented", "truncated")
+    rows, metrics = [], COMPARED
     for task, jobs in tasks.items():
         for decoding in ("free", "constrained"):
             if found := jobs.get(job, {}).get(decoding):

@@ -130,7 +130,7 @@ def test_tokens_are_counted_as_in_training(scratch_cache):
 
 
 def test_the_command_writes_what_it_measured(scratch_cache, tmp_path, capsys):
-    path = peer_costs.main(["--model", "scratch", "--out", str(tmp_path / "out")])
+    path = peer_costs.main(["--source", "embedded", "--model", "scratch", "--out", str(tmp_path / "out")])
     result, printed = read_json(path), capsys.readouterr().out
     assert "500 sentences were asked for, it has 320; taking all" in printed
     assert (result["n"], result["wanted"], list(result["formats"])) == (320, 500, list(FORMATS))
@@ -152,7 +152,7 @@ def test_the_command_writes_what_it_measured(scratch_cache, tmp_path, capsys):
     order = [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()[4:]]
     assert order == [f["title"] for f in sorted(result["formats"].values(), key=lambda f: f["total"]["value"])]
     with pytest.raises(ConfigError, match="--items is 0; give 1 or more"):
-        peer_costs.main(["--items", "0"])
+        peer_costs.main(["--source", "embedded", "--items", "0"])
 
 
 def test_the_figure_draws_every_format_and_overlaps_nothing():

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from giellm_utils import readme
 from giellm_utils.cli import app
 from giellm_utils.config import ROOT
 from giellm_utils.pipeline import StageError
-from giellm_utils.report import Results, draw, draw_all
+from giellm_utils.report import Results, draw, draw_all, slim_png
 
 RUNS = sorted(p.parent.name for p in (ROOT / "results").glob("*/provenance.json"))
 
@@ -40,6 +43,26 @@ def test_every_committed_figure_can_be_drawn_again(run):
     committed = {p.stem for p in (ROOT / "figures" / run).glob("*.png")}
     assert names == committed == {p.stem for p in (ROOT / "figures" / run).glob("*.svg")}, "run: make figures"
     assert "dequantised" in results.source() or "scratch" in results.source()
+
+
+@pytest.mark.parametrize("folder", ["bench", "token_costs"])
+def test_benchmarks_and_token_costs_have_their_figures_and_tables(folder):
+    names = {p.stem for p in (ROOT / "results" / folder).glob("*.json")}
+    assert names and names == {p.stem for p in (ROOT / "results" / folder).glob("*.md")}
+    assert names == {p.stem for p in (ROOT / "figures" / folder).glob("*.png")}, "run: make figures"
+
+
+def test_a_slim_picture_keeps_its_series_apart():
+    """Two thin lines of different hue on much white, with grey text: no colour of them may be merged."""
+    image = Image.new("RGB", (200, 100), "white")
+    colours = [(0, 114, 178), (0, 158, 115), (230, 159, 0), *((g, g, g) for g in range(40, 240, 2))]
+    for i, colour in enumerate(colours):
+        image.paste(colour, (10, i % 90, 10 + (60 if i < 3 else 3), i % 90 + 1))
+    buffer = io.BytesIO()
+    image.save(buffer, "png")
+    slim = Image.open(io.BytesIO(base64.b64decode(slim_png(base64.b64encode(buffer.getvalue()).decode())))).convert("RGB")
+    assert slim.getpixel((0, 99)) == (255, 255, 255) and len(slim.getcolors()) == 32
+    assert [slim.getpixel((50, i)) for i in range(3)] == colours[:3]
 
 
 def test_results_hold_the_manifests_of_one_run():

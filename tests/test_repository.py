@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import tomllib
@@ -126,6 +127,18 @@ def test_no_machine_paths_are_committed():
         if path.name != Path(__file__).name:
             found = pattern.search(path.read_text(encoding="utf-8"))
             assert not found, f"{path.relative_to(ROOT)}: {found.group()}"
+
+
+def test_nothing_is_imported_in_vain():
+    for path in [*(ROOT / "giellm_utils").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        imported = {(a.asname or a.name).split(".")[0] for node in ast.walk(tree)
+                    if isinstance(node, (ast.Import, ast.ImportFrom)) and getattr(node, "module", "") != "__future__"
+                    for a in node.names}
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        used |= {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        # `import llguidance.hf` and annotations in quotes count as used by their first name.
+        assert not imported - used - {"annotations"}, f"{path.relative_to(ROOT)}: {sorted(imported - used)}"
 
 
 def test_modules_stay_short():

@@ -158,11 +158,19 @@ def test_an_incomplete_checkpoint_is_passed_over(tmp_path, rows, child_environme
 def test_two_processes_end_where_one_with_the_same_global_batch_does(tmp_path, rows, child_environment, monkeypatch):
     for key, value in child_environment.items():
         monkeypatch.setenv(key, value)
-    one = launch(job_file(tmp_path / "one", rows, max_steps=8, batch_size=8), "single", show=lambda line: None)
-    two = launch(job_file(tmp_path / "two", rows, max_steps=8, batch_size=4), "cpu-2", show=lambda line: None)
+    # By epochs: 48 rows, 6 steps of 8 an epoch, whether one process takes 8 rows or two take 4.
+    one = launch(job_file(tmp_path / "one", rows, epochs=1.3, batch_size=8), "single", show=lambda line: None)
+    two = launch(job_file(tmp_path / "two", rows, epochs=1.3, batch_size=4), "cpu-2", show=lambda line: None)
+    assert one["steps"] == two["steps"] == 8
     assert (one["processes"], two["processes"]) == (1, 2) and one["batch_size"] == two["batch_size"] == 8
     a, b = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
     assert max((a[k] - b[k]).abs().max().item() for k in a) < 1e-4
+
+
+def test_a_cap_before_the_first_log_keeps_the_training(tmp_path, rows, child_environment, scratch_cache):
+    summary = run_job(job_file(tmp_path, rows, max_steps=40, log_steps=1000, minutes=1e-6), child_environment)
+    assert summary["stopped_by_minutes"] and summary["steps"] == 1 and summary["final_loss"] > 0
+    assert (tmp_path / "model" / "model.safetensors").exists()
 
 
 def test_lora_leaves_an_adapter_and_no_pickle(tmp_path, rows, child_environment, scratch_cache):
