@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import io
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import nbformat
 import numpy as np
 import pandas as pd
+from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from PIL import Image
 
 from giellm_utils import figures, plotting
@@ -164,12 +164,11 @@ def publish_notebooks(run: Path) -> list[Path]:
                 continue
             count += 1
             cell.execution_count = count
+            CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
             for output in cell.outputs:
                 if "execution_count" in output:
                     output.execution_count = count
                 if "image/png" in output.get("data", {}):
                     output.data["image/png"] = slim_png(output.data["image/png"])
-                if output.output_type == "stream":
-                    output.text = re.sub(r"[^\r\n]*\r(?!\n)", "", output.text)
         written.append(write_text(NOTEBOOKS / f"{stage}.ipynb", nbformat.writes(notebook) + "\n"))
     return written
