@@ -21,8 +21,9 @@ from giellm_utils.schema import Level, Span, Word
 
 __all__ = ["Card", "Extraction", "ExtractionError", "Extractor", "write_card"]
 
-#: Texts decoded together, times the batch size, and the characters they may hold together.
-WINDOW, WINDOW_CHARACTERS = 32, 1_000_000
+#: Texts decoded together, and the characters they may hold together. Results come in the order of the texts,
+#: the window is decoded by length: what a kill costs is at most a window, 256 texts or half a minute on 2 cores.
+WINDOW, WINDOW_CHARACTERS = 256, 1_000_000
 #: Instruction Words in one piece at most: the grammar grows by one copy of the text with each.
 MOST_INSTRUCTIONS = 20
 #: Tokens set aside for the beginning of sequence and for merges that a cut undoes.
@@ -293,7 +294,7 @@ class Extractor:
         for text in source:
             window.append(text)
             characters += len(text) if isinstance(text, str) else 0
-            if len(window) >= WINDOW * self.batch_size or characters >= WINDOW_CHARACTERS:
+            if len(window) >= max(WINDOW, self.batch_size) or characters >= WINDOW_CHARACTERS:
                 break
         return window
 
