@@ -26,7 +26,7 @@ from giellm_utils import metrics, models, pipeline
 from giellm_utils.config import ConfigError, GenerationConfig, Profile, load_profile
 from giellm_utils.converter import Converter
 from giellm_utils.corpus import sample, tasks_of
-from giellm_utils.corpus_docs import markdown
+from giellm_utils.corpus_docs import markdown, write_measured
 from giellm_utils.decoding import ConstrainedDecoder, Request, argmax_flips, score_full, score_gather
 from giellm_utils.evaluation import constraints_of, test_records
 from giellm_utils.generation import RestrictedHead, corpus_vocabulary, generate, schema_strings
@@ -34,7 +34,7 @@ from giellm_utils.grammar import OutputConstraint
 from giellm_utils.report import Results
 from giellm_utils.schema import Record
 from giellm_utils.speed_figures import factors
-from giellm_utils.storage import read_json, read_jsonl, write_json, write_text
+from giellm_utils.storage import read_json, read_jsonl
 
 WARM_UP = 2
 #: Choices whose bf16 argmax is compared with the full output layer's come from this many texts.
@@ -285,10 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     profile = load_profile(given.profile)
     run = pipeline.runs_dir() / (given.run or profile.name)
     result = run_bench(profile, run, given.items, systems, batch_size=given.batch_size, grow=given.growth)
-    path = write_json(given.out / f"{run.name}.json", result)
-    write_text(path.with_suffix(".md"), table(result))
-    print(table(result))
-    return path
+    return write_measured(given.out / f"{run.name}.json", result, table(result))
 
 
 if __name__ == "__main__":

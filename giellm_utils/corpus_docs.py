@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from giellm_utils.published import composition_table, statistics_table, tcree_labels
-from giellm_utils.storage import StorageError, read_json, write_text
+from giellm_utils.storage import StorageError, read_json, write_json, write_text
 from giellm_utils.tasks import TASKS
 
 Report = Mapping[str, Any]
@@ -45,6 +45,14 @@ def markdown(table: pd.DataFrame) -> str:
     rows = [list(map(str, table.columns)), ["---"] * len(table.columns),
             *([_MISSING if pd.isna(v) else str(v) for v in row] for row in table.itertuples(index=False))]
     return "".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |\n" for row in rows)
+
+
+def write_measured(path: Path, result: Mapping[str, Any], table: str) -> Path:
+    """A measurement as `path` (JSON) and its table beside it (.md), printed too; returns `path`."""
+    write_json(path, result)
+    write_text(path.with_suffix(".md"), table)
+    print(table)
+    return path
 
 
 def percent(share: float | None) -> str:

@@ -18,7 +18,7 @@ from giellm_utils.corpus import of_task, sample
 from giellm_utils.decoding import ConstrainedDecoder
 from giellm_utils.generation import (
     RestrictedHead, corpus_vocabulary, predict, predict_constrained, schema_strings)
-from giellm_utils.grammar import OutputConstraint, item_bounds
+from giellm_utils.grammar import OutputConstraint, constraints, item_bounds
 from giellm_utils.models import load_model, load_tokenizer
 from giellm_utils.schema import Level, Record
 from giellm_utils.statistics import paired_difference
@@ -45,14 +45,9 @@ def predictions_file(out: Path, job: Level, task: str, decoding: Decoding) -> Pa
 def constraints_of(profile: Profile, converters: Mapping[str, Converter], records: Sequence[Record],
                    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> dict[str, OutputConstraint]:
     """The grammars of every task; items are bounded by what the records trained on hold."""
-    rows = max(model.get_output_embeddings().weight.shape[0], len(tokenizer))
-    constraints: dict[str, OutputConstraint] = {}
-    shared: Any = tokenizer
-    for name, converter in converters.items():
-        bounds = item_bounds(converter.task, of_task(records, name, *profile.training.splits))
-        constraints[name] = OutputConstraint(shared, converter, bounds, rows)
-        shared = constraints[name].tokenizer
-    return constraints
+    bounds = {name: item_bounds(c.task, of_task(records, name, *profile.training.splits))
+              for name, c in converters.items()}
+    return constraints(tokenizer, converters, bounds, model.get_output_embeddings().weight.shape[0])
 
 
 def predict_job(profile: Profile, job: Level, adapter: Path, converters: Mapping[str, Converter],
@@ -66,15 +61,15 @@ def predict_job(profile: Profile, job: Level, adapter: Path, converters: Mapping
         return
     tokenizer, model = load_tokenizer(profile.model, adapter), load_model(profile.model, adapter)
     full = model.get_output_embeddings()
-    constraints = (constraints_of(profile, converters, records, model, tokenizer)
-                   if any(d == "constrained" for d, _ in left) else {})
+    grammars = (constraints_of(profile, converters, records, model, tokenizer)
+                if any(d == "constrained" for d, _ in left) else {})
     for decoding, task in left:
         mine, converter, path = test_records(profile, records, task), converters[task], predictions_file(
             out, job, task, decoding)
         budget, whole = budgets[task][job]["budget"], not path.with_name(path.name + ".partial").exists()
         if decoding == "constrained":
             model.set_output_embeddings(full)
-            decoder = ConstrainedDecoder(model, tokenizer, constraints, batch_size=profile.generation.batch_size)
+            decoder = ConstrainedDecoder(model, tokenizer, grammars, batch_size=profile.generation.batch_size)
             start = time.monotonic()
             predict_constrained(decoder, converter, mine, job, budget, profile.generation, path)
         else:

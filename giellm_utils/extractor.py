@@ -202,7 +202,7 @@ class Extractor:
         cannot be loaded.
         """
         from giellm_utils.decoding import ConstrainedDecoder
-        from giellm_utils.grammar import OutputConstraint
+        from giellm_utils.grammar import constraints
         from giellm_utils.models import load_model, load_tokenizer
 
         folder = find_weights(str(folder_or_id))
@@ -210,13 +210,9 @@ class Extractor:
         tokenizer, model = load_tokenizer(card.base, folder), load_model(card.base, folder)
         longest = getattr(model.config.get_text_config(), "max_position_embeddings", card.context)
         context = min(card.context, longest)
-        rows = max(model.get_output_embeddings().weight.shape[0], len(tokenizer))
-        constraints: dict[str, OutputConstraint] = {}
-        shared: Any = tokenizer
-        for name, converter in card.converters().items():
-            constraints[name] = OutputConstraint(shared, converter, card.tasks[name].max_items, rows)
-            shared = constraints[name].tokenizer
-        decoder = ConstrainedDecoder(model, tokenizer, constraints, batch_size=batch_size)
+        grammars = constraints(tokenizer, card.converters(), {name: task.max_items for name, task in card.tasks.items()},
+                               model.get_output_embeddings().weight.shape[0])
+        decoder = ConstrainedDecoder(model, tokenizer, grammars, batch_size=batch_size)
         return cls(decoder, tokenizer, card.model_copy(update={"context": context}), batch_size)
 
     def extract(self, texts: Iterable[str], tasks: str | Sequence[str] | None = None, level: Level = "joint",

@@ -188,3 +188,15 @@ class OutputConstraint:
         """A matcher at the start of an output for `text`; raises GrammarError with the library's reason."""
         grammar = build_grammar(self.converter, level, text, max_items=self.max_items)
         return OutputMatcher(self.tokenizer, grammar)
+
+
+def constraints(tokenizer: PreTrainedTokenizerFast, converters: Mapping[str, Converter],
+                max_items: Mapping[str, Mapping[str, int] | int], vocabulary: int) -> dict[str, OutputConstraint]:
+    """The grammars of several tasks over one tokenizer; `max_items` by task, `vocabulary` the rows of the
+    model's output layer."""
+    found: dict[str, OutputConstraint] = {}
+    shared: PreTrainedTokenizerFast | LLTokenizer = tokenizer
+    for name, converter in converters.items():
+        found[name] = OutputConstraint(shared, converter, max_items[name], max(vocabulary, len(tokenizer)))
+        shared = found[name].tokenizer
+    return found

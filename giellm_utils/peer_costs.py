@@ -2,7 +2,7 @@
 
     python -m giellm_utils.peer_costs --source open --out results/token_costs
 
-writes OUT/scnm.json and, as a table, OUT/scnm.md. No model runs and no text is written: the targets are
+writes OUT/scnm-SOURCE.json and, as a table, OUT/scnm-SOURCE.md. No model runs and no text is written: the targets are
 gold. Sentences of all splits count, for nothing is scored.
 """
 
@@ -21,13 +21,12 @@ from giellm_utils import models, pipeline
 from giellm_utils.config import ConfigError, ModelConfig
 from giellm_utils.converter import Converter
 from giellm_utils.corpus import sample
-from giellm_utils.corpus_docs import markdown
+from giellm_utils.corpus_docs import markdown, write_measured
 from giellm_utils.cost_figures import by_total
 from giellm_utils.peers import FORMATS, MARKERS, Call
 from giellm_utils.schema import Record
 from giellm_utils.sources import SourceError
 from giellm_utils.statistics import RESAMPLES, ratio_intervals
-from giellm_utils.storage import write_json, write_text
 from giellm_utils.tasks import load_dataset
 
 #: The columns of `token_counts`.
@@ -113,10 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     if given.items < 1:
         raise ConfigError(f"--items is {given.items}; give 1 or more")
     result = run(given.source, ModelConfig(id=given.model), given.items, given.seed)
-    path = write_json(given.out / f"scnm-{given.source}.json", result)
-    write_text(path.with_suffix(".md"), table(result))
-    print(table(result))
-    return path
+    return write_measured(given.out / f"scnm-{given.source}.json", result, table(result))
 
 
 if __name__ == "__main__":
