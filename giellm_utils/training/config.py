@@ -1,0 +1,59 @@
+"""TODO"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from giellm_utils.core.settings import Section
+from giellm_utils.models.spec import ModelConfig
+
+
+class TrainingConfig(Section):
+    jobs: list[Literal["joint", "text", "words"]] = ["joint", "text", "words"]
+    #: Splits trained on. Tune on [train] and measure on dev; the final run adds dev.
+    splits: list[Literal["train", "dev"]] = ["train", "dev"]
+    method: Literal["lora", "full"] = "lora"
+    lora_r: int = Field(16, ge=1)
+    lora_alpha: int = Field(32, ge=1)
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    #: Marks, labels and Instruction Words as single trainable tokens (single_tokens.py); LoRA only.
+    single_tokens: bool = False
+    learning_rate: float = Field(1e-3, gt=0)
+    warmup_ratio: float = Field(0.05, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    epochs: float = Field(3.0, gt=0)
+    #: Overrides epochs where it is set.
+    max_steps: int | None = Field(None, ge=1)
+    batch_size: int = Field(8, ge=1)
+    accumulate: int = Field(1, ge=1)
+    max_tokens: int = Field(1024, ge=8)
+    save_steps: int = Field(50, ge=1)
+    log_steps: int = Field(10, ge=1)
+    #: Wall-clock cap a job, in minutes: training stops there, and the manifest says so.
+    minutes: float = Field(30.0, gt=0)
+    #: A file of configs/accelerate, without .yaml.
+    machine: str = "single"
+
+    @model_validator(mode="after")
+    def _tokens_need_lora(self) -> TrainingConfig:
+        if self.single_tokens and self.method != "lora":
+            raise ValueError("single_tokens is made for method lora; set training.method to lora or "
+                             "training.single_tokens to false")
+        return self
+
+
+class TrainingJob(Section):
+    """What `python -m giellm_utils.training --config` reads: one job of one profile."""
+
+    job: str
+    seed: int
+    model: ModelConfig
+    training: TrainingConfig
+    train_file: str
+    #: Measured on each epoch; empty where dev is trained on, for then its loss says nothing.
+    dev_file: str = ""
+    #: Strings that become tokens of their own (training.single_tokens).
+    new_tokens: list[str] = Field(default_factory=list)
+    out: str

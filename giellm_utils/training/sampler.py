@@ -1,0 +1,28 @@
+"""TODO"""
+
+from __future__ import annotations
+
+import torch
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+
+class SeededLengthGroupedSampler(LengthGroupedSampler):
+    """Batches of similar length in random order, both from (seed, epoch) alone, so that a resumed run
+    sees the very batches of an unbroken one (the library's sampler draws from the global generator,
+    and leaves the batches of each block of 50 sorted from the longest to the shortest)."""
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
+        self.seed = seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self):
+        self.generator.manual_seed(self.seed + self.epoch)
+        indices = list(super().__iter__())
+        batches = [indices[i:i + self.batch_size] for i in range(0, len(indices), self.batch_size)]
+        # The last batch may be short: it stays last, or every batch after it would be cut elsewhere.
+        order = torch.randperm(len(batches) - 1, generator=self.generator).tolist() + [len(batches) - 1]
+        return iter([i for b in order for i in batches[b]])
