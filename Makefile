@@ -28,7 +28,7 @@ figures: setup
 	@$(BIN)/giellm figures
 
 bench: setup
-	@$(BIN)/python -m giellm_utils.bench --profile $(PROFILE) --items 200 --batch-size 64 --growth 40
+	@$(BIN)/giellm bench decoding --profile $(PROFILE) --items 200 --batch-size 64 --growth 40
 
 setup: .venv/.models
 

@@ -1,32 +1,29 @@
-"""TODO"""
+"""`giellm extract`: one text to JSON, or a JSONL file to another, killed and resumed at will."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn, TYPE_CHECKING
+from typing import Annotated, NoReturn
 
 import typer
 
-from giellm_utils.core.files import StorageError
+from giellm_utils.core.conditions import folder, MIXTURE
+from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.paths import runs_dir, shown
-from giellm_utils.inference.stream import ExtractFileError, extract_file, model_digest
+from giellm_utils.inference.extractor import Extractor
+from giellm_utils.inference.results import Extraction
+from giellm_utils.inference.stream import Counts, extract_file, model_digest
 from giellm_utils.models.bundle import CARD
-
-if TYPE_CHECKING:
-    from giellm_utils.inference.results import Extraction
-
-
-# -- the command -----------------------------------------------------------------------------------
 
 
 def extract(
         what: Annotated[str, typer.Argument(metavar="TEXT|FILE.jsonl",
                                             help='A text, or a file of {"text": "..."} lines.')],
         model: Annotated[str, typer.Option(
-            "--model", "-m", help="A trained folder (runs/NAME/03_train/jobs/joint) or Hub id; default: what "
-            "make run trained.")] = "",
+            "--model", "-m", help="A training's folder (runs/NAME/joint/mixture/seed-42) or Hub id; default: "
+            "what make run trained.")] = "",
         tasks: Annotated[str, typer.Option("--task", "--tasks", "-t",
                                            help="scnm, or scnm,tcree; default: all of the model's.")] = "",
         out: Annotated[Path | None, typer.Option("--out", "-o", help="Where a file's results go.")] = None,
@@ -40,11 +37,7 @@ def extract(
     A file's results go to OUT line by line; the same command goes on after a kill. Exit code 3: some
     lines were bad, see OUT.errors.jsonl.
     """
-    if not model:
-        folder = runs_dir() / "mini" / "03_train" / "jobs" / "joint"
-        if not (folder / "model" / CARD).exists():
-            _fail(f"{shown(folder)} holds no trained model with a {CARD}: make run trains one, or name one with --model")
-        model = str(folder)
+    model = model or _default_model()
     from_file = out is not None or what.endswith(".jsonl")
     names = [t.strip() for t in tasks.split(",") if t.strip()]
     source = Path(what)
@@ -52,35 +45,55 @@ def extract(
         _fail(f"{what} is a file: say where the results go with -o OUT.jsonl")
     if from_file and not source.is_file():
         _fail(f"no file {what}; give a JSONL file, or a text without -o")
-
-    from giellm_utils.inference.extractor import ExtractionError, Extractor
-    from giellm_utils.models.spec import ModelError
-
     try:
         extractor = Extractor.from_pretrained(model, base=base, tasks=names or None, batch_size=batch_size)
-        names = names or list(extractor.converters)
+        names = names or list(extractor.formats)
         if not from_file:
             _print(next(iter(extractor.extract([what], names, level))))
             return
         counts = extract_file(extractor, source, out, tasks=names, level=level, overwrite=overwrite,
                               model=(model_digest(Path(model)) or model) + (f" on {base}" if base else ""))
-    except (ExtractionError, ModelError, ExtractFileError, StorageError, OSError) as error:
+    except (GiellmError, OSError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
         print("giellm: stopped; the same command goes on from here", file=sys.stderr)
         raise typer.Exit(130) from None
-    done = f", {counts.resumed} of them before" if counts.resumed else ""
-    print(f"{out}: {counts.good} texts{done}"
-          + (f"; {counts.bad} bad lines in {out}.errors.jsonl" if counts.bad else ""), file=sys.stderr)
-    if counts.bad:
-        raise typer.Exit(3)
+    _summarise(counts, out)
+
+
+def _default_model() -> str:
+    """The newest training that `make run` left."""
+    trained = folder(runs_dir() / "mini", "joint", MIXTURE, seed=0).parent
+    cards = sorted(trained.glob(f"seed-*/model/{CARD}"), key=lambda path: path.stat().st_mtime)
+    if not cards:
+        _fail(f"{shown(trained)} holds no trained model with a {CARD}: make run trains one, or name one "
+              "with --model")
+    return str(cards[-1].parents[1])
 
 
 def _print(extraction: Extraction) -> None:
     text = json.dumps(extraction.to_json(), ensure_ascii=False, indent=1)
     sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+    if extraction.pieces > 1:
+        _say(f"the text is longer than what the model reads at once: cut into {extraction.pieces} pieces; "
+             "relations across a cut are lost")
+
+
+def _summarise(counts: Counts, out: Path) -> None:
+    done = f", {counts.resumed} of them before" if counts.resumed else ""
+    bad = f"; {counts.bad} bad lines in {out}.errors.jsonl" if counts.bad else ""
+    print(f"{out}: {counts.good} texts{done}{bad}", file=sys.stderr)
+    if counts.cut:
+        _say(f"{counts.cut} texts are longer than what the model reads at once: cut into pieces; "
+             "relations across a cut are lost")
+    if counts.bad:
+        raise typer.Exit(3)
+
+
+def _say(message: str) -> None:
+    print(f"giellm: {message}", file=sys.stderr)
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"giellm: {message}", file=sys.stderr)
+    _say(message)
     raise typer.Exit(2)

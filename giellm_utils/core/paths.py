@@ -1,4 +1,4 @@
-"""TODO"""
+"""Where things lie: the repository, the user's cache, runs; and how a path is shown to people."""
 
 from __future__ import annotations
 

@@ -117,8 +117,8 @@ class Task:
     text_labels: tuple[str, ...]
     parts: tuple[Part, ...]
     none: str = "無い"
-    published: str = ""
-    paper_train: int = 0
+    published: str = field(default="", compare=False)
+    paper_train: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         labels = [*self.text_labels, *(lab for p in self.parts for lab in p.labels)]

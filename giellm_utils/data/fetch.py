@@ -92,7 +92,7 @@ def data_dir() -> Path | None:
 
 
 def embedded(relative: str) -> Path:
-    """The path of a file of the package data (`giellm_utils/data`), e.g. "mini/scnm.tsv".
+    """The path of a file of the package data (`data/assets`), e.g. "mini/scnm.tsv".
 
     Raises SourceError when the installed package lacks it.
     """
@@ -102,16 +102,23 @@ def embedded(relative: str) -> Path:
     return path
 
 
+def find(name: str) -> Path | None:
+    """Where `fetch` would look for the file of resource `name` first, unchecked; None where no file lies.
+
+    Reads nothing and loads nothing down.
+    """
+    resource, folder = _resource(name), data_dir()
+    places = [*([folder / resource.path] if folder else []), _cache_path(resource)]
+    return next((path for path in places if path.is_file()), None)
+
+
 def fetch(name: str, *, url: str | None = None) -> Located:
     """The file of resource `name`, with the right checksum.
 
     `url` replaces the owner's address (for a mirror). Raises SourceError when a local file has
     another checksum, when the download cannot be finished or brings another file.
     """
-    if name not in RESOURCES:
-        raise SourceError(f"no resource {name!r}; known resources: {', '.join(RESOURCES)}")
-    resource = RESOURCES[name]
-    folder = data_dir()
+    resource, folder = _resource(name), data_dir()
     if folder is not None and (local := folder / resource.path).is_file():
         found = sha256(local)
         if found != resource.sha256:
@@ -120,7 +127,7 @@ def fetch(name: str, *, url: str | None = None) -> Located:
                               "GIELLM_DATA_DIR")
         return Located(local, "local", resource)
 
-    target = cache_dir() / "sources" / resource.path
+    target = _cache_path(resource)
     if _cached(target, resource):
         return Located(target, "cache", resource)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -134,6 +141,16 @@ def fetch(name: str, *, url: str | None = None) -> Located:
         raise SourceError(f"another process has held {target}.lock for {LOCK_SECONDS:.0f} seconds; "
                           "wait for its download or end it") from None
     return Located(target, "download", resource)
+
+
+def _resource(name: str) -> Resource:
+    if name not in RESOURCES:
+        raise SourceError(f"no resource {name!r}; known resources: {', '.join(RESOURCES)}")
+    return RESOURCES[name]
+
+
+def _cache_path(resource: Resource) -> Path:
+    return cache_dir() / "sources" / resource.path
 
 
 def _cached(target: Path, resource: Resource) -> bool:

@@ -4,71 +4,30 @@ A YAML names the dataset, its commit, its files and which field holds what (conf
 .jsonl, .json (a list of objects) or .csv; nothing of the dataset is ever executed. Two layouts:
 
     inout   `input` = text, text-label options and Instruction Words; `output` = the target, as in the
-            GIELLM model cards; read with the Format Converter
+            GIELLM model cards; read with a format
     fields  separate columns for text, label and words
 """
 
 from __future__ import annotations
 
-import csv
-import json
 from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
+import yaml
 from pydantic import Field, field_validator, model_validator
 
-from giellm_utils.core.files import StorageError, read_json
 from giellm_utils.core.schema import Split, Task
-from giellm_utils.core.settings import ConfigError, Section, load_yaml
+from giellm_utils.core.settings import ConfigError, load_yaml, Section
+from giellm_utils.data import own
 from giellm_utils.data.checker import Fault, RecordChecker
-from giellm_utils.data.dataset import Dataset, make_dataset
-from giellm_utils.data.fetch import SourceError
+from giellm_utils.data.dataset import Dataset, Files, make_dataset
+from giellm_utils.data.hub_rows import Columns, HubError, InOut, read_rows, row_reader, SUFFIXES
 from giellm_utils.data.leakage import fold
-from giellm_utils.data.own import load_task
-from giellm_utils.data.registry import TASKS
+from giellm_utils.data.sets import TASKS
 from giellm_utils.data.splits import text_sha1
-from giellm_utils.formats.giellm import Converter
-
-SUFFIXES = (".jsonl", ".json", ".csv")
-
-
-class HubError(SourceError):
-    """A Hub dataset that cannot be had or read; one sentence, with what to do."""
-
-
-class InOut(Section):
-    """Fields of the `inout` layout. Without `text` the text is `input` less options and Instruction Words."""
-
-    layout: Literal["inout"]
-    input: str
-    output: str
-    text: str | None = None
-    #: Opening and closing mark of a text label: "<>", or "‹>" as the GIELLM model cards print it.
-    marks: str = Field("<>", min_length=2, max_length=2)
-    #: Whether spans of the output follow our escape rule; the published format has none.
-    escaped: bool = False
-
-
-class Columns(Section):
-    """Fields of the `fields` layout; `words` is a list of objects (in .csv: that list as JSON)."""
-
-    layout: Literal["fields"]
-    text: str
-    label: str
-    words: str
-    #: Key of a word's kind; without it every word is of the task's first part.
-    kind: str | None = None
-    word_label: str = "label"
-    #: Keys of a word's place; the ones that are there are used.
-    span: str = "span"
-    surface: str = "surface"
-    head: str = "head"
-    tail: str = "tail"
-    head_text: str = "head_text"
-    tail_text: str = "tail_text"
 
 
 class HubConfig(Section):
@@ -92,6 +51,8 @@ class HubConfig(Section):
     skip_faulty: bool = False
     licence: str
     attribution: str
+    #: Whether the licence lets its texts stand in results, notebooks and figures that are passed on.
+    redistributable: bool = False
 
     @field_validator("files")
     @classmethod
@@ -108,9 +69,44 @@ class HubConfig(Section):
             raise ValueError("needs either folder, or repo together with revision (40 digits of a commit)")
         return self
 
+    @property
+    def wanted(self) -> list[str]:
+        """Every file it names, in order."""
+        return [name for names in self.files.values() for name in names]
 
-def load_hub_dataset(config_yaml: str | Path) -> Dataset:
-    """The dataset of a Hub YAML, every row checked like a dataset of the user's (userdata).
+
+def is_hub_file(path: str | Path) -> bool:
+    """Whether a YAML file describes a Hub dataset: it has `fields`, which a task YAML has not."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return False  # the loader of task files says what is wrong
+    return isinstance(content, dict) and "fields" in content
+
+
+def load_task(config_yaml: str | Path) -> Task:
+    """The Task of a Hub YAML; raises ConfigError."""
+    path = Path(config_yaml)
+    return _task(load_yaml(path, HubConfig), path)
+
+
+def files(config_yaml: str | Path) -> Files:
+    """The data files, the Hub YAML itself and the task YAML it names; what is not here has no path.
+
+    Of a dataset of the Hub that is what lies in the Hub client's cache; nothing is downloaded.
+    """
+    path = Path(config_yaml)
+    config = load_yaml(path, HubConfig)
+    if config.folder is None:
+        found = [(name, _cached(config, name)) for name in config.wanted]
+    else:
+        found = [(name, path.parent / config.folder / name) for name in config.wanted]
+    return [(name, file if file and file.is_file() else None)
+            for name, file in (*found, *_yamls(config, path))]
+
+
+def load_dataset(config_yaml: str | Path) -> Dataset:
+    """The dataset of a Hub YAML, every row checked like a dataset of the user's (data.checker).
 
     Raises ConfigError for the YAML, HubError when the files cannot be had or a row is faulty.
     """
@@ -121,7 +117,7 @@ def load_hub_dataset(config_yaml: str | Path) -> Dataset:
     checker, faults, numbers = RecordChecker(task), [], count()
     for split, names in config.files.items():
         for name in names:
-            faults += _read_file(checker, config, task, folder, name, split, numbers)
+            faults += _read_file(checker, config, folder, name, split, numbers)
     if faults and not config.skip_faulty:
         name, first = faults[0]
         raise HubError(f"{first.shown(name)} ({len(faults)} faults in all); correct the field mapping in "
@@ -133,24 +129,19 @@ def load_hub_dataset(config_yaml: str | Path) -> Dataset:
     note = f"{left_out} faulty rows left out ({_reasons(faults)})." if left_out else "No row left out."
     return make_dataset(task, checker.records, source="local folder" if config.repo is None else "download",
                         title=config.title, licence=config.licence, attribution=config.attribution,
-                        files=[(n, folder / n) for names in config.files.values() for n in names],
+                        files=[*((n, folder / n) for n in config.wanted), *_yamls(config, path)],
                         note=f"{note} Rows mapped by {path.name}"
-                             + (f", {config.repo} at {config.revision}." if config.repo else "."))
+                             + (f", {config.repo} at {config.revision}." if config.repo else "."),
+                        redistributable=config.redistributable)
 
 
-def is_hub_file(path: str | Path) -> bool:
-    """Whether a YAML file describes a Hub dataset: it has `fields`, which a task YAML has not."""
-    try:
-        head = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return False  # the loader of task files says what is wrong
-    return any(line.startswith("fields:") for line in head.splitlines())
+def _yamls(config: HubConfig, path: Path) -> Files:
+    """The Hub YAML and, where it names one, the task YAML."""
+    return [(path.name, path), *([(config.task, path.parent / config.task)] if _own(config.task) else [])]
 
 
-def load_hub_task(config_yaml: str | Path) -> Task:
-    """The Task of a Hub YAML; raises ConfigError."""
-    path = Path(config_yaml)
-    return _task(load_yaml(path, HubConfig), path)
+def _own(task: str) -> bool:
+    return task.endswith((".yaml", ".yml"))
 
 
 def _reasons(faults: list[tuple[str, Fault]]) -> str:
@@ -159,8 +150,8 @@ def _reasons(faults: list[tuple[str, Fault]]) -> str:
 
 
 def _task(config: HubConfig, path: Path) -> Task:
-    if config.task.endswith((".yaml", ".yml")):
-        return load_task(path.parent / config.task)
+    if _own(config.task):
+        return own.load_task(path.parent / config.task)
     if config.task not in TASKS:
         raise ConfigError(f"{path.name}: task: {config.task!r} is not one of {', '.join(TASKS)} "
                           "or the path of a task YAML")
@@ -169,22 +160,26 @@ def _task(config: HubConfig, path: Path) -> Task:
 
 def _folder(config: HubConfig, path: Path) -> Path:
     """The local folder, or a snapshot of the named files from the Hub or its cache."""
-    wanted = [name for names in config.files.values() for name in names]
     if config.folder is not None:
         folder = (path.parent / config.folder).resolve()
     else:
-        folder = _snapshot(config, wanted)
-    missing = [name for name in wanted if not (folder / name).is_file()]
+        folder = _snapshot(config)
+    missing = [name for name in config.wanted if not (folder / name).is_file()]
     if missing:
         raise HubError(f"{config.repo or folder} has no file {missing[0]}; correct `files` in {path.name}")
     return folder
 
 
-def _snapshot(config: HubConfig, wanted: list[str]) -> Path:
+def _snapshot(config: HubConfig) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
-        HfHubHTTPError, HFValidationError, HTTPError, LocalEntryNotFoundError, RepositoryNotFoundError,
-        RevisionNotFoundError)
+        HfHubHTTPError,
+        HFValidationError,
+        HTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     at = f"{config.repo} at {config.revision}"
     if set(config.revision or "") == {"0"}:
@@ -192,7 +187,7 @@ def _snapshot(config: HubConfig, wanted: list[str]) -> Path:
                        "and commit")
     try:
         return Path(snapshot_download(config.repo, repo_type="dataset", revision=config.revision,
-                                      allow_patterns=wanted))
+                                      allow_patterns=config.wanted))
     except RepositoryNotFoundError:
         raise HubError(f"the Hub has no dataset {config.repo}, or it is gated or private; check the name, "
                        "accept its terms on its page and log in with `hf auth login`") from None
@@ -203,19 +198,26 @@ def _snapshot(config: HubConfig, wanted: list[str]) -> Path:
                        "check the network, or download it elsewhere and name its `folder`") from None
 
 
+def _cached(config: HubConfig, name: str) -> Path | None:
+    """Where the Hub client's cache has a file of the dataset; None where it has not."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(config.repo, name, repo_type="dataset", revision=config.revision)
+    return Path(found) if isinstance(found, str) else None
+
+
 # -- rows ----------------------------------------------------------------------------------------
 
 
-def _read_file(checker: RecordChecker, config: HubConfig, task: Task, folder: Path, name: str,
-               split: Split, numbers: Iterator[int]) -> list[tuple[str, Fault]]:
+def _read_file(checker: RecordChecker, config: HubConfig, folder: Path, name: str, split: Split,
+               numbers: Iterator[int]) -> list[tuple[str, Fault]]:
     """Feed the rows of one file to `checker`, ids from `numbers`; the faults of this file."""
-    seen = len(checker.faults)
-    for number, row in _rows(folder / name, name):
+    seen, task, map_row = len(checker.faults), checker.task, row_reader(config.fields, checker.task)
+    for number, row in read_rows(folder / name, name):
         if not isinstance(row, dict):
             checker.fault(number, "record", "is not an object with named fields")
             continue
-        mapped = _inout(row, config.fields, task) if isinstance(config.fields, InOut) \
-            else _columns(row, config.fields, task)
+        mapped = map_row(row)
         if isinstance(mapped, Fault):
             checker.fault(number, mapped.field, mapped.message)
             continue
@@ -238,86 +240,3 @@ def _split(config: HubConfig, split: Split, text: Any) -> Split:
         return split
     # Salted: a source that was itself split by the hash of its texts has no low plain hashes left.
     return "dev" if int(text_sha1("dev " + fold(text)), 16) / 16 ** 12 < config.dev_share else "train"
-
-
-def _rows(path: Path, name: str) -> Iterator[tuple[int, Any]]:
-    """(line or row number from 1, row) of a .jsonl, .json or .csv file."""
-    try:
-        if path.suffix == ".csv":
-            with open(path, encoding="utf-8-sig", newline="") as file:
-                yield from enumerate(csv.DictReader(file), 1)
-        elif path.suffix == ".json":
-            rows = read_json(path)
-            if not isinstance(rows, list):
-                raise HubError(f"{name}: holds {type(rows).__name__} where a list of objects is expected; "
-                               "if it has one object a line, call it .jsonl")
-            yield from enumerate(rows, 1)
-        else:
-            with open(path, encoding="utf-8-sig", newline="\n") as file:
-                yield from ((i, json.loads(line)) for i, line in enumerate(file, 1) if line.strip())
-    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error, StorageError) as error:
-        raise HubError(f"{name}: cannot be read as {path.suffix[1:]} in UTF-8 ({error})") from None
-
-
-Mapped = tuple[Any, Any, Any]
-
-
-def _inout(row: dict[str, Any], fields: InOut, task: Task) -> Mapped | Fault:
-    """(text, label, words) of an in/out row; a Fault (line 0) where the output cannot be read."""
-    for name in filter(None, (fields.input, fields.output, fields.text)):
-        if not isinstance(row.get(name), str):
-            return Fault(0, name, f"is missing or no string; the row has {', '.join(map(str, row))}")
-    converter = Converter(task, fields.marks)
-    text = row[fields.text] if fields.text else _strip_prompt(row[fields.input], converter)
-    if text is None:
-        return Fault(0, fields.input, f"does not end with {converter.options}{converter.instructions}; check "
-                                      "marks, the task's labels and their order")
-    output = row[fields.output].strip()
-    parsed = converter.parse(output if fields.escaped else output.replace("\\", "\\\\"), "joint", text)
-    if parsed.problems:
-        problem = parsed.problems[0]
-        return Fault(0, fields.output, f"{problem.name} ({problem.detail!r})")
-    words = [{"kind": item.kind, "label": item.label,
-              **dict(zip(("surface",) if len(item.surfaces) == 1 else ("head_text", "tail_text"),
-                         item.surfaces, strict=True))} for item in parsed.items]
-    return text, parsed.label, words
-
-
-def _strip_prompt(prompt: str, converter: Converter) -> str | None:
-    """The text of a prompt; whether white space stands between the parts is not known of the cards."""
-    rest = prompt.strip()
-    for suffix in (converter.instructions, converter.options):
-        if not rest.endswith(suffix):
-            return None
-        rest = rest.removesuffix(suffix).rstrip()
-    return rest
-
-
-def _columns(row: dict[str, Any], fields: Columns, task: Task) -> Mapped | Fault:
-    """(text, label, words) of a row with separate fields; a Fault (line 0) where one is missing."""
-    for name in (fields.text, fields.label, fields.words):
-        if name not in row:
-            return Fault(0, name, f"no such field; the row has {', '.join(map(str, row))}")
-    words = row[fields.words]
-    if isinstance(words, str):
-        try:
-            words = json.loads(words)
-        except json.JSONDecodeError:
-            return Fault(0, fields.words, "is a string that is no JSON; words must be a list of objects")
-    if isinstance(words, list) and all(isinstance(w, dict) for w in words):
-        words = [_word(w, fields, task) for w in words]
-    label = row[fields.label]
-    # A numeric class is a label only through `text_labels`; bool is left for the checker to refuse.
-    return row[fields.text], str(label) if type(label) is int else label, words
-
-
-def _word(word: dict[str, Any], fields: Columns, task: Task) -> dict[str, Any]:
-    part = next((p for p in task.parts if p.kind == word.get(fields.kind or "")), task.parts[0])
-    keys = ("span", "surface") if part.shape == "span" else ("head", "tail", "head_text", "tail_text")
-    mapped = {key: word[name] for key in keys if (name := getattr(fields, key)) in word}
-    for end, name in (("head", "head_text"), ("tail", "tail_text")):
-        # Many datasets call the surface of an end `head` or `tail`.
-        if isinstance(mapped.get(end), str):
-            mapped[name] = mapped.pop(end)
-    return {"kind": word.get(fields.kind) if fields.kind else part.kind,
-            "label": word.get(fields.word_label), **mapped}

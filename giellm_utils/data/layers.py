@@ -1,4 +1,4 @@
-"""TODO"""
+"""Rows of the mini corpus and of our annotation layers: parsed, placed, checked against their corpus."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from giellm_utils.core.files import read_json, read_tsv
 from giellm_utils.core.schema import Split, Word
-from giellm_utils.data.fetch import Located, SourceError, embedded
+from giellm_utils.data.fetch import embedded, Located, SourceError
 from giellm_utils.data.offsets import locate_spans
 from giellm_utils.data.splits import text_sha1
 

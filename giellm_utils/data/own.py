@@ -4,7 +4,7 @@ One JSON object a line: `id`, `text`, `label` (a text label of the task), `words
 empty), `split` (train, dev or test) and, if you like, `meta` (an object, carried along unread).
 A word is `kind` (a part of the task), `label`, and where it stands: offsets in Unicode code points,
 end exclusive (`span` [s, e], or `head` and `tail` of a relation), or the words themselves
-(`surface`, or `head_text` and `tail_text`), placed by the conventions of giellm_utils.surfaces.
+(`surface`, or `head_text` and `tail_text`), placed by the rule of data.offsets.
 Where both are given they must agree.
 """
 
@@ -15,9 +15,10 @@ from pathlib import Path
 from pydantic import Field
 
 from giellm_utils.core.schema import Part, SchemaError, Shape, Task
-from giellm_utils.core.settings import ConfigError, Section, load_yaml
-from giellm_utils.data.checker import Fault, UserDataError, read_records
-from giellm_utils.data.dataset import Dataset, make_dataset
+from giellm_utils.core.settings import ConfigError, load_yaml, Section
+from giellm_utils.data.checker import read_records, UserDataError
+from giellm_utils.data.dataset import Dataset, Files, make_dataset
+from giellm_utils.data.sets import TASKS
 
 
 class PartFile(Section):
@@ -41,6 +42,8 @@ class TaskFile(Section):
     licence: str = Field(min_length=1)
     attribution: str = Field(min_length=1)
     note: str = "A dataset of the user's; nothing is known of it but what its files say."
+    #: Whether its texts may stand in results, notebooks and figures that are passed on.
+    redistributable: bool = True
 
     def task(self) -> Task:
         """The Task; raises SchemaError where labels or Instruction Words cannot be told apart."""
@@ -49,10 +52,8 @@ class TaskFile(Section):
                     self.none, published="nothing: a task of the user's")
 
 
-def load_task_file(path: str | Path) -> tuple[TaskFile, Task]:
+def read_task_file(path: str | Path) -> tuple[TaskFile, Task]:
     """A task YAML and its Task; raises ConfigError (file, line, key) for what is wrong in it."""
-    from giellm_utils.data.registry import TASKS
-
     path = Path(path)
     file = load_yaml(path, TaskFile)
     if file.name in TASKS:
@@ -63,18 +64,26 @@ def load_task_file(path: str | Path) -> tuple[TaskFile, Task]:
         raise ConfigError(f"{path.name}: {error}") from None
 
 
-def load_task(path: str | Path) -> Task:
-    """The Task of a task YAML; raises ConfigError as load_task_file does."""
-    return load_task_file(path)[1]
+def load_task(task_yaml: str | Path) -> Task:
+    """The Task of a task YAML; raises ConfigError as read_task_file does."""
+    return read_task_file(task_yaml)[1]
 
 
-def load_user_dataset(task_yaml: str | Path) -> Dataset:
+def files(task_yaml: str | Path) -> Files:
+    """The data file and the task YAML itself; a data file that does not exist has no path."""
+    task_yaml = Path(task_yaml)
+    file = read_task_file(task_yaml)[0]
+    data = task_yaml.parent / file.data
+    return [(file.data, data if data.is_file() else None), (task_yaml.name, task_yaml)]
+
+
+def load_dataset(task_yaml: str | Path) -> Dataset:
     """The dataset that a task YAML describes.
 
     Raises ConfigError for the YAML and UserDataError for the first fault of the data file.
     """
     task_yaml = Path(task_yaml)
-    file, task = load_task_file(task_yaml)
+    file, task = read_task_file(task_yaml)
     data = task_yaml.parent / file.data
     records, faults = read_records(task, data)
     if faults:
@@ -82,13 +91,5 @@ def load_user_dataset(task_yaml: str | Path) -> Dataset:
         raise UserDataError(f"{faults[0].shown(data)}{more}; for the whole list: "
                             f"giellm data check {data} --task {task_yaml}")
     return make_dataset(task, records, source="local folder", title=f"{task.title} (the user's own dataset)",
-                        files=[(file.data, data), (task_yaml.name, task_yaml)],
-                        licence=file.licence, attribution=file.attribution, note=file.note)
-
-
-def check(task_yaml: str | Path, data_file: str | Path) -> list[Fault]:
-    """Every fault of `data_file` under the task of `task_yaml`, in the order of its lines.
-
-    Raises ConfigError for the YAML and UserDataError for a file that cannot be read at all.
-    """
-    return read_records(load_task(task_yaml), data_file)[1]
+                        files=files(task_yaml), licence=file.licence, attribution=file.attribution,
+                        note=file.note, redistributable=file.redistributable)

@@ -121,7 +121,7 @@ def _entry(text: str, words: tuple[Token, ...], i: int, j: int, classes: Collect
            lexicon: Lexicon) -> Polar | None:
     """The lexicon entry that the tokens i..j are, if any."""
     run = words[i:j]
-    if any(a.end != b.start for a, b in zip(run, run[1:])) or run[0].pos[0] not in _CONTENT:
+    if any(a.end != b.start for a, b in zip(run, run[1:], strict=False)) or run[0].pos[0] not in _CONTENT:
         return None
     if _cuts(text, run[0].start) or _cuts(text, run[-1].end):
         return None

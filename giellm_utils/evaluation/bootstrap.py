@@ -5,16 +5,17 @@ is sum(2tp) / sum(2tp + fp + fn). A resample draws whole documents with replacem
 one document, which are not independent, stay together (Efron and Tibshirani 1993, chapters 13, 16;
 for paired systems Koehn 2004, "Statistical significance tests for machine translation evaluation").
 The same seed and number of documents always give the same resamples: the metrics of one table are
-resampled together.
+resampled together. An estimate of exactly 0 or 1 has an interval of width zero: the bootstrap cannot
+see documents that are not in the sample.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
+
+from giellm_utils.core.artifacts import Score
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -22,33 +23,14 @@ CONFIDENCE = 0.95
 _DRAWS_AT_ONCE = 2_000_000
 #: Sums of fractions differ in their last bits with the order of addition: 0.1 + 0.2 + 0.3 is not
 #: 0.3 + 0.2 + 0.1. Without rounding a difference of zero would fall on one side of it.
-_DECIMALS = 12
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its 95 % percentile interval over `n` documents.
-
-    Values are shares (0 to 1) unless the metric says otherwise; None where the estimate is undefined
-    (its denominator sums to zero). An estimate of exactly 0 or 1 has an interval of width zero: the
-    bootstrap cannot see documents that are not in the sample.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+DECIMALS = 12
 
 
 def resampled_sums(columns: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
     """Column sums of `resamples` bootstrap samples of documents: [n_docs, k] -> [resamples, k].
 
-    Not scipy.stats.bootstrap: it gathers every column for every resample (0.4 s for one ratio of
-    4,343 documents), whereas counting how often each document was drawn turns all the columns of a
-    table into one matrix product on the very same draws.
+    Not scipy.stats.bootstrap, which gathers every column for every resample: counting how often each
+    document was drawn turns all the columns of a table into one matrix product on the very same draws.
     """
     n, k = columns.shape
     sums = np.zeros((resamples, k))
@@ -71,20 +53,20 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def sums_intervals(columns: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], *,
-                   resamples: int = RESAMPLES, seed: int) -> list[Interval]:
+                   resamples: int = RESAMPLES, seed: int) -> list[Score]:
     """Intervals of `statistic`, any function of column sums ([..., k] -> [..., m]); m of them.
 
     `columns` is [n_docs, k]. Resamples in which the statistic is undefined (NaN) are left out of the
     percentiles. Raises ValueError when a column holds NaN or infinity.
     """
-    columns = _checked(columns, resamples)
+    columns = checked_columns(columns, resamples)
     values = np.atleast_1d(statistic(columns.sum(axis=0)))
     draws = statistic(resampled_sums(columns, resamples=resamples, seed=seed))
-    return [_interval(float(v), draws[:, j], len(columns)) for j, v in enumerate(values)]
+    return [percentile_score(float(v), draws[:, j], len(columns)) for j, v in enumerate(values)]
 
 
 def ratio_intervals(numerators: np.ndarray, denominators: np.ndarray, *,
-                    resamples: int = RESAMPLES, seed: int) -> list[Interval]:
+                    resamples: int = RESAMPLES, seed: int) -> list[Score]:
     """m ratios of sums, resampled together; both arrays are [n_docs, m]."""
     numerators, denominators = np.asarray(numerators, float), np.asarray(denominators, float)
     if numerators.shape != denominators.shape:
@@ -96,7 +78,7 @@ def ratio_intervals(numerators: np.ndarray, denominators: np.ndarray, *,
 
 
 def ratio_interval(numerator: np.ndarray, denominator: np.ndarray, *,
-                   resamples: int = RESAMPLES, seed: int) -> Interval:
+                   resamples: int = RESAMPLES, seed: int) -> Score:
     """sum(numerator) / sum(denominator) over documents, with its 95 % percentile interval.
 
     Both arrays are [n_docs]. The value is None when the denominator sums to zero. Raises ValueError
@@ -106,7 +88,8 @@ def ratio_interval(numerator: np.ndarray, denominator: np.ndarray, *,
                            resamples=resamples, seed=seed)[0]
 
 
-def _checked(columns: np.ndarray, resamples: int) -> np.ndarray:
+def checked_columns(columns: np.ndarray, resamples: int) -> np.ndarray:
+    """`columns` ([n_docs, k]) as floats; raises ValueError for NaN, infinity and fewer than 1 resample."""
     if resamples < 1:
         raise ValueError(f"resamples is {resamples}: it must be at least 1")
     columns = np.asarray(columns, float)
@@ -117,10 +100,11 @@ def _checked(columns: np.ndarray, resamples: int) -> np.ndarray:
     return columns
 
 
-def _interval(value: float, draws: np.ndarray, n: int) -> Interval:
+def percentile_score(value: float, draws: np.ndarray, n: int) -> Score:
+    """`value` with the percentile interval of its finite `draws` over `n` documents."""
     draws = draws[np.isfinite(draws)]
     if not np.isfinite(value) or not len(draws):
-        return Interval(None, None, None, n)
+        return Score(value=None, low=None, high=None, n=n)
     tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.round(np.percentile(draws, [tail, 100 - tail]), _DECIMALS)
-    return Interval(value, float(low), float(high), n)
+    low, high = np.round(np.percentile(draws, [tail, 100 - tail]), DECIMALS)
+    return Score(value=value, low=float(low), high=float(high), n=n)

@@ -1,4 +1,4 @@
-"""TODO"""
+"""The profile's section `evaluation`."""
 
 from __future__ import annotations
 

@@ -8,13 +8,13 @@ resampled together; nothing is trained and no model is loaded.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from giellm_utils.core.artifacts import Effect, Independence
 from giellm_utils.core.schema import Level
-from giellm_utils.evaluation.bootstrap import RESAMPLES, ratio, sums_intervals
+from giellm_utils.evaluation.bootstrap import ratio, RESAMPLES, sums_intervals
 from giellm_utils.evaluation.paired import mcnemar_exact, paired_difference, verdict
 from giellm_utils.evaluation.score import ratio_columns
 
@@ -25,38 +25,34 @@ COMPARISONS: tuple[tuple[str, Level], ...] = (
 BINARY = ("tl", "wl_exact", "wl_set")
 
 
-def effects(frames: Mapping[Level, pd.DataFrame], *, resamples: int = RESAMPLES,
-            seed: int) -> list[dict[str, Any]]:
-    """Joint minus single for each of COMPARISONS, one dict each, ready for JSON.
+def effects(frames: Mapping[str, pd.DataFrame], *, task: str, resamples: int = RESAMPLES,
+            seed: int) -> list[Effect]:
+    """Joint minus single for each of COMPARISONS whose single-level condition is there.
 
-    `frames` holds the scores of one task ("joint" and one or both of "text", "words"), as
-    metrics.score_documents gives them; documents are matched by id, their order does not matter.
-    Keys: metric, joint, single (shares), single_level, difference, low, high (95 % paired bootstrap),
-    p_value, mcnemar_p (exact; None where the metric is not right-or-wrong), n and verdict: "higher"
-    when joint is better, "lower", or "undecided" when the interval contains zero. Raises ValueError
-    when a frame is missing or two frames do not hold the same documents.
+    `frames` holds the scores of one task by condition ("joint" and one or both of "text", "words"), as
+    score.score_documents gives them; documents are matched by id, their order does not matter.
+    `mcnemar_p` is None where the metric is not right-or-wrong. `verdict` is "higher" when joint is
+    better, "lower", or "undecided" when the 95 % paired interval contains zero. Raises ValueError when
+    a frame is missing or two frames do not hold the same documents.
     """
     if "joint" not in frames or not {"text", "words"} & set(frames):
         raise ValueError(f"the comparison needs scores of 'joint' and of 'text' or 'words', but got "
                          f"{', '.join(map(repr, frames)) or 'none'}: evaluate the missing level first")
-    return [_effect(frames["joint"], frames[level], metric, level, resamples, seed)
+    return [_effect(task, frames["joint"], frames[level], metric, level, resamples, seed)
             for metric, level in COMPARISONS if level in frames]
 
 
-def _effect(joint: pd.DataFrame, single: pd.DataFrame, metric: str, level: Level, resamples: int,
-            seed: int) -> dict[str, Any]:
+def _effect(task: str, joint: pd.DataFrame, single: pd.DataFrame, metric: str, level: Level,
+            resamples: int, seed: int) -> Effect:
     a = _columns(joint, metric, "joint")
     b = _columns(_aligned(joint, single, level), metric, level)
     difference = paired_difference(*a, *b, resamples=resamples, seed=seed)
     values = [float(ratio(above.sum(), below.sum())) for above, below in (a, b)]
-    return {
-        "metric": metric,
-        "joint": _or_none(values[0]), "single": _or_none(values[1]), "single_level": level,
-        "difference": difference.value, "low": difference.low, "high": difference.high,
-        "p_value": difference.p_value,
-        "mcnemar_p": mcnemar_exact(a[0], b[0]) if metric in BINARY else None,
-        "n": difference.n, "verdict": difference.verdict,
-    }
+    return Effect(
+        task=task, metric=metric, joint=_or_none(values[0]), single=_or_none(values[1]), single_level=level,
+        difference=difference.value, low=difference.low, high=difference.high, p_value=difference.p_value,
+        mcnemar_p=mcnemar_exact(a[0], b[0]) if metric in BINARY else None,
+        n=difference.n, verdict=difference.verdict)
 
 
 def _columns(frame: pd.DataFrame, metric: str, level: Level) -> tuple[np.ndarray, np.ndarray]:
@@ -87,13 +83,13 @@ def _or_none(value: float) -> float | None:
 
 
 def error_independence(frame_joint: pd.DataFrame, *, resamples: int = RESAMPLES,
-                       seed: int) -> dict[str, Any]:
+                       seed: int) -> Independence:
     """Whether the joint model's text-level and word-level errors fall on the same documents.
 
     In the paper ALL is close to TL x WL, as for independent errors. `observed` is the share of
     documents with text label and words (wl_exact) right, `expected` is TL x WL, `excess` is observed -
     expected, `phi` their correlation (Yule's phi, -1 to 1; None when a level is always or never
-    right): each an Interval json over documents. `verdict` is phi's: "higher" than independence,
+    right). `verdict` is phi's: "higher" than independence,
     "lower", or "undecided" when its interval contains zero. Raises ValueError without joint scores.
     """
     text, ones = _columns(frame_joint, "tl", "joint")
@@ -108,6 +104,6 @@ def error_independence(frame_joint: pd.DataFrame, *, resamples: int = RESAMPLES,
 
     intervals = sums_intervals(np.column_stack([text, words, both, ones]), statistic,
                                resamples=resamples, seed=seed)
-    names = ("observed", "expected", "excess", "phi")
-    return {"n": len(frame_joint), **{k: i.to_json() for k, i in zip(names, intervals, strict=True)},
-            "verdict": verdict(intervals[-1])}
+    observed, expected, excess, phi = intervals
+    return Independence(n=len(frame_joint), observed=observed, expected=expected, excess=excess, phi=phi,
+                        verdict=verdict(phi))

@@ -1,36 +1,19 @@
-"""TODO"""
+"""Two systems on the same documents: a paired bootstrap of their difference, and McNemar's exact test."""
 
 from __future__ import annotations
-
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import binomtest
 
+from giellm_utils.core.artifacts import Difference, Score, Verdict
 from giellm_utils.evaluation.bootstrap import (
-    Interval, RESAMPLES, _DECIMALS, _checked, _interval, ratio, resampled_sums)
-
-Verdict = Literal["higher", "lower", "undecided"]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """a - b on the same `n` documents, with its 95 % interval and two-sided bootstrap p-value.
-
-    `verdict` says whether a is "higher" or "lower" than b; "undecided" when the interval contains
-    zero or the difference is undefined.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    p_value: float | None
-    n: int
-    verdict: Verdict
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+    checked_columns,
+    DECIMALS,
+    percentile_score,
+    ratio,
+    resampled_sums,
+    RESAMPLES,
+)
 
 
 def paired_difference(num_a: np.ndarray, den_a: np.ndarray, num_b: np.ndarray, den_b: np.ndarray, *,
@@ -38,34 +21,35 @@ def paired_difference(num_a: np.ndarray, den_a: np.ndarray, num_b: np.ndarray, d
     """ratio a - ratio b on the same documents, resampled together; four arrays [n_docs].
 
     The p-value inverts the percentile interval: twice the smaller share of resamples on either side
-    of zero, with the sample itself counted in so that it is never zero. Raises ValueError when the
-    lengths differ or a value is NaN.
+    of zero, with the sample itself counted in so that it is never zero; None, and the verdict
+    "undecided", where the difference is undefined. Raises ValueError when the lengths differ or a
+    value is NaN.
     """
     arrays = [np.asarray(x, float) for x in (num_a, den_a, num_b, den_b)]
     if len({x.shape for x in arrays}) > 1:
         raise ValueError(f"the four arrays of a paired difference have the shapes "
                          f"{[x.shape for x in arrays]}: give the same documents in the same order")
-    columns = _checked(np.column_stack(arrays), resamples)
+    columns = checked_columns(np.column_stack(arrays), resamples)
 
     def difference(sums: np.ndarray) -> np.ndarray:
-        return np.round(ratio(sums[..., 0], sums[..., 1]) - ratio(sums[..., 2], sums[..., 3]), _DECIMALS)
+        return np.round(ratio(sums[..., 0], sums[..., 1]) - ratio(sums[..., 2], sums[..., 3]), DECIMALS)
 
     value = float(difference(columns.sum(axis=0)))
     draws = difference(resampled_sums(columns, resamples=resamples, seed=seed))
-    found = _interval(value, draws, len(columns))
+    found = percentile_score(value, draws, len(columns))
     p_value = None
     if found.value is not None:
         draws = draws[np.isfinite(draws)]
         tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
         p_value = min(1.0, 2 * (tail + 1) / (len(draws) + 1))
-    return Difference(found.value, found.low, found.high, p_value, found.n, verdict(found))
+    return Difference(**found.model_dump(), p_value=p_value, verdict=verdict(found))
 
 
-def verdict(interval: Interval) -> Verdict:
+def verdict(score: Score) -> Verdict:
     """On which side of zero the whole interval lies; "undecided" when it contains zero."""
-    if interval.low is not None and interval.low > 0:
+    if score.low is not None and score.low > 0:
         return "higher"
-    if interval.high is not None and interval.high < 0:
+    if score.high is not None and score.high < 0:
         return "lower"
     return "undecided"
 

@@ -1,24 +1,26 @@
-"""Text-level, word-level and joint scores of model outputs, one row a document.
+"""Text-level, word-level and joint scores of Answers, one row a document.
 
-Definitions (README, "Metrics"): `wl_exact` compares the words part with the canonical gold string,
-order included, as the SLG code does (arXiv 2306.15978); `wl_set` compares multisets of items;
-`wl_words` is our reading of the paper's SCPOS column; word F1 is strict micro-F1 over multisets of
-(kind, label, surfaces). A metric that does not apply to a level is NaN in a frame and None in JSON.
+Definitions (README, "Metrics"): `wl_exact` wants no fault of form in the words and the gold items in
+canonical order, which is what comparing whole outputs with the gold string gives, as the SLG code does
+(arXiv 2306.15978); `wl_set` compares multisets of items; `wl_words` is our reading of the paper's
+SCPOS column; word F1 is strict micro-F1 over multisets of (kind, label, surfaces). A metric that does
+not apply to a level is NaN in a frame and None in a summary.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from giellm_utils.core.schema import LEVELS, Level, Record, Word
-from giellm_utils.evaluation.bootstrap import (
-    Interval, RESAMPLES, ratio, ratio_intervals, sums_intervals)
-from giellm_utils.formats.giellm import Converter, Parsed
+from giellm_utils.core.answer import Answer
+from giellm_utils.core.artifacts import Score, Scores
+from giellm_utils.core.schema import Level, LEVELS, Record, Task, Word
+from giellm_utils.data.offsets import locate
+from giellm_utils.evaluation.bootstrap import ratio, ratio_intervals, RESAMPLES, sums_intervals
 
 #: Columns of a frame of scores, in order. Scores and counts are floats, so that NaN fits anywhere.
 COLUMNS = ("id", "gold_label", "predicted_label", "tl", "wl_exact", "wl_set", "wl_words", "all", "all_set",
@@ -37,47 +39,51 @@ RATIOS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "truncated": (("truncated",), ("documents",)),
 }
 METRICS = ("tl", "tl_balanced", *(m for m in RATIOS if m != "tl"))
+#: What two ways of decoding, or two runs, are compared by.
+COMPARED = ("tl", "wl_exact", "all", "f1", "format_accuracy", "invented", "truncated")
 
 
 # -- one document ------------------------------------------------------------------------------------
 
 
-def score_document(converter: Converter, record: Record, level: Level, output: str,
-                   truncated: bool = False) -> dict[str, Any]:
-    """One row of a frame (COLUMNS) for one raw output.
+def score_document(task: Task, record: Record, level: Level, answer: Answer) -> dict[str, Any]:
+    """One row of a frame (COLUMNS): what `answer` got right of `record` at `level`.
 
     Shares and right-or-wrong scores are 0.0 to 1.0, counts are floats, `well_formed`, `truncated` and
-    `empty_gold` are bool, `predicted_label` is None where the output has no label of the task. Raises
+    `empty_gold` are bool, `predicted_label` is None where the answer has no label of the task. Raises
     SchemaError when the record breaks its task's rules and ValueError for an unknown level.
     """
-    record, parsed = _read(converter, record, level, output)
+    record = checked_record(task, record, level)
+    label = answer.label if level != "words" and answer.label in task.text_labels else None
     row: dict[str, Any] = dict.fromkeys(COLUMNS, float("nan"))
-    row |= {"id": record.id, "gold_label": record.label, "predicted_label": parsed.label,
-            "well_formed": parsed.well_formed, "truncated": bool(truncated), "empty_gold": not record.words}
+    row |= {"id": record.id, "gold_label": record.label, "predicted_label": label,
+            "well_formed": answer.well_formed, "truncated": answer.truncated, "empty_gold": not record.words}
     if level != "words":
-        row["tl"] = float(parsed.label == record.label)
+        row["tl"] = float(label == record.label)
     if level != "text":
-        row |= _word_scores(converter, record, parsed)
+        row |= _word_scores(record, answer)
     if level == "joint":
         row |= {"all": row["tl"] * row["wl_exact"], "all_set": row["tl"] * row["wl_set"]}
     return row
 
 
-def _read(converter: Converter, record: Record, level: Level, output: str) -> tuple[Record, Parsed]:
+def checked_record(task: Task, record: Record, level: Level) -> Record:
+    """`record` in canonical order; raises SchemaError for a broken one, ValueError for an unknown level."""
     if level not in LEVELS:
         raise ValueError(f"level is {level!r}: it must be one of {', '.join(LEVELS)}")
-    return record.validate(converter.task), converter.parse(output, level, record.text)
+    return record.validate(task)
 
 
-def _word_scores(converter: Converter, record: Record, parsed: Parsed) -> dict[str, float]:
-    gold, predicted = Counter(record.items()), Counter(parsed.items)
+def _word_scores(record: Record, answer: Answer) -> dict[str, float]:
+    items = tuple(record.items())
+    gold, predicted = Counter(items), Counter(answer.items)
     tp, fp, fn = _overlap(gold, predicted)
     # A surface that is not in the text has no offset: None matches no gold word and counts as wrong.
-    located: Counter[Word | None] = Counter(converter.locate(parsed.items, record.text))
+    located: Counter[Word | None] = Counter(locate(answer.items, record.text))
     offset_tp, offset_fp, offset_fn = _overlap(Counter(record.words), located)
-    surfaces = [s for item in parsed.items for s in item.surfaces]
+    surfaces = [s for item in answer.items for s in item.surfaces]
     return {
-        "wl_exact": float(parsed.words_raw == converter.words(record.items())),
+        "wl_exact": float(answer.words_well_formed and answer.items == items),
         "wl_set": float(gold == predicted),
         "wl_words": tp / gold.total() if gold else float(not predicted),
         "tp": tp, "fp": fp, "fn": fn,
@@ -96,29 +102,26 @@ def _overlap(gold: Counter, predicted: Counter) -> tuple[float, float, float]:
 # -- many documents ----------------------------------------------------------------------------------
 
 
-def score_documents(converter: Converter, records: Sequence[Record], level: Level,
-                    predictions: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def score_documents(task: Task, records: Sequence[Record], level: Level,
+                    answers: Sequence[Answer]) -> pd.DataFrame:
     """A frame of COLUMNS, one row a record, in the records' order.
 
-    A prediction is {"output": str, "truncated": bool}; other keys are ignored, a missing "truncated"
-    is False. Raises ValueError when the numbers differ, an output is missing or an id stands twice.
+    Raises ValueError when the numbers of records and answers differ or an id stands twice.
     """
-    _check(records, predictions)
-    rows = [score_document(converter, r, level, p["output"], p.get("truncated", False))
-            for r, p in zip(records, predictions, strict=True)]
+    check_pairs(records, answers)
+    rows = [score_document(task, r, level, a) for r, a in zip(records, answers, strict=True)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _check(records: Sequence[Record], predictions: Sequence[Mapping[str, Any]]) -> None:
-    if len(records) != len(predictions):
-        raise ValueError(f"{len(records)} records but {len(predictions)} predictions: "
-                         "give one prediction for every record, in the same order")
-    for record, prediction in zip(records, predictions, strict=True):
-        if not isinstance(prediction.get("output"), str):
-            raise ValueError(f"prediction for record {record.id} has no text in its field 'output'")
+def check_pairs(records: Sequence[Record], answers: Sequence[Answer]) -> None:
+    """Raises ValueError unless there is one answer a record and every record has an id of its own."""
+    if len(records) != len(answers):
+        raise ValueError(f"{len(records)} records but {len(answers)} answers: "
+                         "give one answer for every record, in the same order")
     repeated = [i for i, count in Counter(r.id for r in records).items() if count > 1]
     if repeated:
-        raise ValueError(f"record id {repeated[0]} stands more than once: give every record an id of its own")
+        raise ValueError(f"record id {repeated[0]} stands more than once: "
+                         "give every record an id of its own")
 
 
 def ratio_columns(frame: pd.DataFrame, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -146,28 +149,28 @@ def _column(frame: pd.DataFrame, name: str) -> np.ndarray:
     return frame[name].to_numpy(float)
 
 
-def summarise(frame: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int) -> dict[str, dict | None]:
-    """Every metric of METRICS with its 95 % interval over documents, as Interval.to_json().
+def summarise(frame: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int) -> Scores:
+    """Every metric of METRICS with its 95 % interval over documents.
 
-    None where the metric does not apply to the level and for a frame without documents; an interval
+    None where the metric does not apply to the level and for a frame without documents; a Score
     whose value is None where it applies but is undefined (precision of a system that predicts
     nothing). `tl_balanced` is the mean recall over the text labels that occur in gold; `invented` is
     the share of predicted surfaces (both of a relation) that are not in the text.
     """
-    result: dict[str, dict | None] = dict.fromkeys(METRICS)
+    result: Scores = dict.fromkeys(METRICS)
     found = {m: c for m in RATIOS if len(frame) and (c := ratio_columns(frame, m)) is not None}
     if not found:
         return result
     intervals = ratio_intervals(np.column_stack([above for above, _ in found.values()]),
                                 np.column_stack([below for _, below in found.values()]),
                                 resamples=resamples, seed=seed)
-    result |= {metric: interval.to_json() for metric, interval in zip(found, intervals, strict=True)}
+    result |= dict(zip(found, intervals, strict=True))
     if "tl" in found:
-        result["tl_balanced"] = _balanced(frame, resamples, seed).to_json()
+        result["tl_balanced"] = _balanced(frame, resamples, seed)
     return result
 
 
-def _balanced(frame: pd.DataFrame, resamples: int, seed: int) -> Interval:
+def _balanced(frame: pd.DataFrame, resamples: int, seed: int) -> Score:
     support = pd.get_dummies(frame["gold_label"]).to_numpy(float)
     labels = support.shape[1]
 
@@ -177,42 +180,3 @@ def _balanced(frame: pd.DataFrame, resamples: int, seed: int) -> Interval:
 
     columns = np.hstack([support * frame[["tl"]].to_numpy(float), support])
     return sums_intervals(columns, mean_recall, resamples=resamples, seed=seed)[0]
-
-
-#: What two ways of decoding, or two runs, are compared by.
-COMPARED = ("tl", "wl_exact", "all", "f1", "format_accuracy", "invented", "truncated")
-
-
-def summaries(frame: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int) -> dict[str, Any]:
-    """summarise() of all documents ("all") and of those with and without gold words ("with_words",
-    "empty_gold")."""
-    empty = frame["empty_gold"].astype(bool)
-    return {name: summarise(part, resamples=resamples, seed=seed) for name, part in
-            (("all", frame), ("with_words", frame[~empty]), ("empty_gold", frame[empty]))}
-
-
-def gold_ceiling(converter: Converter, records: Sequence[Record]) -> dict[str, Any]:
-    """The best score a perfect model can reach, for targets carry surfaces and not offsets.
-
-    `round_trip`: share of gold targets that parse back, without a problem, into label and items.
-    `offset_f1`: of gold targets, located by Converter.locate (None without gold words).
-    `n_repeated`: records in which the surface of a gold span occurs more than once in the text.
-    `n_moved`: records in which at least one gold word is located elsewhere.
-    """
-    targets = [converter.target(r.validate(converter.task), "joint") for r in records]
-    frame = score_documents(converter, records, "joint", [{"output": t} for t in targets])
-    clean = np.array([not converter.parse(t, "joint", r.text).problems
-                      for r, t in zip(records, targets, strict=True)])
-    above, below = ratio_columns(frame, "offset_f1") or (np.zeros(0), np.zeros(0))
-    return {
-        "n": len(frame),
-        "round_trip": float((frame["all_set"].eq(1) & clean).mean()) if len(frame) else None,
-        "offset_f1": float(above.sum() / below.sum()) if below.sum() else None,
-        "n_repeated": sum(any(_repeats(s, r.text) for i in r.items() for s in i.surfaces) for r in records),
-        "n_moved": int(frame["offset_fn"].gt(0).sum()),
-    }
-
-
-def _repeats(surface: str, text: str) -> bool:
-    """Whether `surface` occurs more than once; occurrences may overlap, unlike in str.count."""
-    return text.find(surface, text.find(surface) + 1) >= 0

@@ -1,89 +1,144 @@
-"""Two runs on the same documents: scores side by side, and their difference, paired over documents.
+"""Stage 05, joint against single level within one run; and two runs on the same documents.
 
-For what differs between runs (a setting, a base model, a format); joint against single level within one
-run is mre.py's.
+Both are paired over documents. The second is for what differs between runs: a setting, a base model,
+a format.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from giellm_utils.core.files import read_json
+from giellm_utils.core import artifacts
+from giellm_utils.core.artifacts import Artifact, EVALUATE, MreFile, TRAIN
 from giellm_utils.core.paths import shown
-from giellm_utils.evaluation import score as metrics
+from giellm_utils.evaluation import mre, score
 from giellm_utils.evaluation.bootstrap import RESAMPLES
 from giellm_utils.evaluation.paired import paired_difference
-from giellm_utils.experiment.manifest import StageError
+from giellm_utils.experiment.manifest import Manifest, read_manifest, StageError
+from giellm_utils.experiment.stages import Stage
 
 
-def compare_runs(a: Path, b: Path, *, job: str = "joint", resamples: int = RESAMPLES, seed: int = 42) -> dict[str, Any]:
-    """{"a", "b", "job", "settings", "trainings", "only_in_one", "tasks": {task: {metric: {"a", "b", "difference"}}}}:
-    Interval and Difference jsons, b minus a; "settings" holds the profile keys in which the two differ,
-    "only_in_one" the tasks that one of them lacks.
+@dataclass(frozen=True)
+class Compared:
+    """The effects of a run, and the conditions that it trained."""
 
-    Reads 04_evaluate/documents/ and the manifests of two folders below runs/. Raises StageError where a run was
-    not evaluated, has no task in common with the other, or was scored on other documents.
+    mre: MreFile
+    conditions: list[str]
+
+    def sentences(self) -> list[str]:
+        """Every effect that is defined, in words."""
+        return [f"{e.task} {e.metric}: joint {e.joint:.1%}, {e.single_level} only {e.single:.1%}, "
+                f"difference {e.difference:+.1%} [{e.low:+.1%}, {e.high:+.1%}]: {e.verdict}"
+                for e in self.mre.effects if e.difference is not None]
+
+
+def run(stage: Stage) -> Compared:
+    """Write mre.json: the joint condition against the single levels, task by task."""
+    conditions = [t.condition for t in stage.read("trainings.json").root]
+    how = {"resamples": stage.profile.evaluation.resamples, "seed": stage.profile.seed}
+    effects, independence = [], {}
+    for task in stage.tasks:
+        frames = {c: _read(stage.input(EVALUATE, f"documents/{c}.{task}.csv")) for c in conditions}
+        if "joint" not in frames:
+            continue
+        if {"text", "words"} & set(frames):
+            effects += mre.effects(frames, task=task, **how)
+        independence[task] = mre.error_independence(frames["joint"], **how)
+    found = MreFile(effects=effects, error_independence=independence)
+    stage.write("mre.json", found)
+    return Compared(found, conditions)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype={"id": str})
+
+
+# -- two runs --------------------------------------------------------------------------------------
+
+
+class Pair(Artifact):
+    """One metric of one task in both runs; `difference` is b minus a."""
+
+    a: artifacts.Score
+    b: artifacts.Score
+    difference: artifacts.Difference
+
+
+class Comparison(Artifact):
+    """Two runs by name. `settings`: the profile keys in which they differ, [a's, b's] (null where that run
+    did not know the key); `only_in_one`: tasks that one of them lacks; `tasks`: task -> metric -> Pair."""
+
+    a: str
+    b: str
+    condition: str
+    settings: dict[str, tuple[Any, Any]]
+    trainings: dict[str, artifacts.Training]
+    only_in_one: list[str]
+    tasks: dict[str, dict[str, Pair]]
+
+
+def compare_runs(a: Path, b: Path, *, condition: str = "joint", resamples: int = RESAMPLES,
+                 seed: int = 42) -> Comparison:
+    """Compare two folders below runs/ by documents/*.csv of stage 04 and their manifests.
+
+    Raises StageError where a run was not evaluated, has no task in common with the other, or was scored
+    on other documents.
     """
-    frames = {run: _frames(run, job) for run in (a, b)}
+    frames = {run: _frames(run, condition) for run in (a, b)}
     tasks = [t for t in frames[a] if t in frames[b]]
     if not tasks:
-        raise StageError(f"{a.name} and {b.name} have no task of job {job} in common")
+        raise StageError(f"{a.name} and {b.name} have no task of condition {condition} in common")
     how = {"resamples": resamples, "seed": seed}
-    return {"a": a.name, "b": b.name, "job": job, "settings": _settings(a, b),
-            "trainings": {run.name: _training(run, job) for run in (a, b)},
-            "only_in_one": sorted({*frames[a]} ^ {*frames[b]}),
-            "tasks": {task: _task(frames[a][task], frames[b][task], f"{a.name} and {b.name}, {task}", how)
-                      for task in tasks}}
+    return Comparison(
+        a=a.name, b=b.name, condition=condition, settings=_settings(a, b),
+        trainings={run.name: _training(run, condition) for run in (a, b)},
+        only_in_one=sorted({*frames[a]} ^ {*frames[b]}),
+        tasks={task: _pairs(frames[a][task], frames[b][task], f"{a.name} and {b.name}, {task}", how)
+               for task in tasks})
 
 
-def _frames(run: Path, job: str) -> dict[str, pd.DataFrame]:
-    files = sorted((run / "04_evaluate" / "documents").glob(f"{job}.*.csv"))
+def _frames(run: Path, condition: str) -> dict[str, pd.DataFrame]:
+    files = sorted((run / EVALUATE / "documents").glob(f"{condition}.*.csv"))
     if not files:
-        raise StageError(f"{shown(run)} holds no scores of job {job}: run its profile to stage 04 first")
-    return {path.name[len(job) + 1:-len(".csv")]: pd.read_csv(path, dtype={"id": str}) for path in files}
+        raise StageError(f"{shown(run)} holds no scores of condition {condition}: "
+                         "run its profile to stage 04 first")
+    return {path.name[len(condition) + 1:-len(".csv")]: _read(path) for path in files}
 
 
-def _task(a: pd.DataFrame, b: pd.DataFrame, where: str, how: dict[str, int]) -> dict[str, Any]:
+def _pairs(a: pd.DataFrame, b: pd.DataFrame, where: str, how: dict[str, int]) -> dict[str, Pair]:
     if set(a["id"]) != set(b["id"]) or len(a) != len(b):
         raise StageError(f"{where}: scored on different documents ({len(a)} and {len(b)}); "
                          "give both runs the same evaluation.split and limit")
     b = b.set_index("id", drop=False).loc[a["id"]]
-    scores = [metrics.summarise(frame, **how) for frame in (a, b)]
+    scores = [score.summarise(frame, **how) for frame in (a, b)]
     found = {}
-    for metric in metrics.COMPARED:
-        pair = [metrics.ratio_columns(frame, metric) for frame in (b, a)]
+    for metric in score.COMPARED:
+        pair = [score.ratio_columns(frame, metric) for frame in (b, a)]
         if all(columns is not None for columns in pair):
-            found[metric] = {"a": scores[0][metric], "b": scores[1][metric],
-                             "difference": paired_difference(*pair[0], *pair[1], **how).to_json()}
+            found[metric] = Pair(a=scores[0][metric], b=scores[1][metric],
+                                 difference=paired_difference(*pair[0], *pair[1], **how))
     return found
 
 
-def _settings(a: Path, b: Path) -> dict[str, list[Any]]:
-    """Profile keys whose values differ: {key: [a's, b's]}."""
-    flat = []
-    for run in (a, b):
-        values: dict[str, Any] = {}
-        for stage in ("03_train", "04_evaluate"):
-            for section, content in read_json(_finished(run, stage, "manifest.json"))["parameters"].items():
-                values |= ({f"{section}.{k}": v for k, v in content.items()} if isinstance(content, dict)
-                           else {section: content})
-        flat.append(values)
-    # None: the key was not known yet when that run was made.
-    return {key: [flat[0].get(key), flat[1].get(key)] for key in sorted({*flat[0], *flat[1]})
-            if flat[0].get(key) != flat[1].get(key)}
+def _settings(a: Path, b: Path) -> dict[str, tuple[Any, Any]]:
+    one, other = ({k: v for stage in (TRAIN, EVALUATE) for k, v in _manifest(run, stage).parameters.items()}
+                  for run in (a, b))
+    return {key: (one.get(key), other.get(key)) for key in sorted({*one, *other})
+            if one.get(key) != other.get(key)}
 
 
-def _finished(run: Path, stage: str, name: str) -> Path:
-    path = run / stage / name
-    if not path.exists():
+def _manifest(run: Path, stage: str) -> Manifest:
+    manifest = read_manifest(run / stage)
+    if manifest is None:
         raise StageError(f"{shown(run)} has no finished {stage}: run its profile to stage 04 first")
-    return path
+    return manifest
 
 
-def _training(run: Path, job: str) -> dict[str, Any]:
-    rows = read_json(_finished(run, "03_train", "trainings.json"))
-    return next({k: row.get(k) for k in ("sequences", "steps", "target_tokens", "final_loss", "seconds", "seed",
-                                         "trainable_parameters")} for row in rows if row["job"] == job)
+def _training(run: Path, condition: str) -> artifacts.Training:
+    _manifest(run, TRAIN)
+    rows = artifacts.read(run / TRAIN / "trainings.json", artifacts.TrainingsFile).root
+    return next(row for row in rows if row.condition == condition)

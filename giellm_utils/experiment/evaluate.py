@@ -1,37 +1,45 @@
-"""One trained job -> predictions and scores of every task, decoded freely and under the grammars."""
+"""Stage 04: every system of the run answers the documents of one split, and its Answers are scored."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from giellm_utils.core.files import read_json, read_jsonl, write_json
-from giellm_utils.core.schema import Level, Record
+from giellm_utils.core.answer import Answer
+from giellm_utils.core.artifacts import (
+    Decoding,
+    Decodings,
+    DecodingScores,
+    DecodingsFile,
+    Example,
+    Provenance,
+    ScoresFile,
+    SystemScores,
+    TRAIN,
+    Training,
+)
+from giellm_utils.core.schema import Record
 from giellm_utils.data.corpus import of_task, sample
 from giellm_utils.evaluation import per_label, score
 from giellm_utils.evaluation.paired import paired_difference
+from giellm_utils.experiment.example import find_example
+from giellm_utils.experiment.inherit import donors, take_file
+from giellm_utils.experiment.manifest import read_manifest
 from giellm_utils.experiment.profile import Profile
-from giellm_utils.formats.giellm import Converter
-from giellm_utils.formats.grammar import item_bounds
-from giellm_utils.inference.constrained import ConstrainedDecoder
-from giellm_utils.inference.matcher import OutputConstraint, constraints
-from giellm_utils.inference.predictions import predict, predict_constrained
-from giellm_utils.inference.vocabulary import RestrictedHead, corpus_vocabulary, schema_strings
-from giellm_utils.models.load import load_model, load_tokenizer
-from giellm_utils.systems import floors
-from giellm_utils.systems.lexicon import lexicon_outputs
+from giellm_utils.experiment.stages import Stage
+from giellm_utils.experiment.train import plan
+from giellm_utils.inference.predictions import read_answers, read_rows
+from giellm_utils.systems.decoder import read_decoded, sidecar
+from giellm_utils.systems.finetuned import FineTuned
+from giellm_utils.systems.registry import entries
 
-Decoding = Literal["free", "constrained"]
-
-
-def test_records(profile: Profile, records: Sequence[Record], task: str) -> list[Record]:
-    """The records of the split that is scored, cut to evaluation.limit."""
-    return sample(of_task(records, task, profile.evaluation.split), profile.evaluation.limit)
+Show = Callable[[str], Any]
+#: Metrics in which two ways of decoding are compared in the notebook's table.
+SHOWN = ("tl", "wl_exact", "all", "f1")
 
 
 def decodings(profile: Profile) -> tuple[Decoding, ...]:
@@ -40,122 +48,180 @@ def decodings(profile: Profile) -> tuple[Decoding, ...]:
         profile.generation.constrained]
 
 
-def predictions_file(out: Path, job: Level, task: str, decoding: Decoding) -> Path:
-    """Where the predictions of one job, task and way of decoding stand."""
-    return out / f"{job}.{task}{'.constrained' if decoding == 'constrained' else ''}.jsonl"
+def scored_records(profile: Profile, records: Sequence[Record], task: str) -> list[Record]:
+    """The records of the split that is scored, cut to evaluation.limit."""
+    return sample(of_task(records, task, profile.evaluation.split), profile.evaluation.limit)
 
 
-def constraints_of(profile: Profile, converters: Mapping[str, Converter], records: Sequence[Record],
-                   model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> dict[str, OutputConstraint]:
-    """The grammars of every task; items are bounded by what the records trained on hold."""
-    bounds = {name: item_bounds(c.task, of_task(records, name, *profile.training.splits))
-              for name, c in converters.items()}
-    return constraints(tokenizer, converters, bounds, model.get_output_embeddings().weight.shape[0])
+@dataclass(frozen=True)
+class Evaluated:
+    """Scores of every system, the frames of the trained ones by (condition, task), and what a notebook
+    shows of them. `first`: the way of decoding in the tables; `model`: how to name what was evaluated."""
+
+    scores: ScoresFile
+    decodings: DecodingsFile
+    frames: dict[tuple[str, str], pd.DataFrame]
+    example: Example | None
+    provenance: Mapping[str, Provenance]
+    systems: dict[str, FineTuned]
+    folder: Path
+    first: Decoding
+    model: str
+
+    def system(self, condition: str) -> FineTuned:
+        """A trained system, its model loaded when it is first asked."""
+        return self.systems[condition]
+
+    def rows(self, condition: str, task: str, decoding: Decoding | None = None) -> list[dict[str, Any]]:
+        """The rows of one predictions file; none of a dataset whose texts may not be shown."""
+        if not self.provenance[task].redistributable:
+            return []
+        return read_rows(predictions_file(self.folder, condition, task, decoding or self.first))
+
+    def differences(self, condition: str) -> list[dict[str, Any]]:
+        """One row a task and metric of SHOWN: constrained minus free in percentage points, its verdict."""
+        return [{"dataset": task, "metric": metric, "difference": 100 * d.value, "low": 100 * d.low,
+                 "high": 100 * d.high, "verdict": d.verdict}
+                for task, found in self.decodings.tasks.items()
+                for metric, d in (found[condition].difference or {}).items()
+                if metric in SHOWN and d.value is not None]
 
 
-def predict_job(profile: Profile, job: Level, adapter: Path, converters: Mapping[str, Converter],
-                records: Sequence[Record], budgets: Mapping[str, Any], out: Path) -> None:
-    """Write the predictions of every task, in each of the profile's ways of decoding; files that are
-    there already are kept. Beside each stands a .time.json: {"items_per_second"}, None where the
-    decoding was cut off and resumed."""
-    left = [(d, t) for d in decodings(profile) for t in converters
-            if not predictions_file(out, job, t, d).exists()]
-    if not left:
-        return
-    tokenizer, model = load_tokenizer(profile.model, adapter), load_model(profile.model, adapter)
-    full = model.get_output_embeddings()
-    grammars = (constraints_of(profile, converters, records, model, tokenizer)
-                if any(d == "constrained" for d, _ in left) else {})
-    for decoding, task in left:
-        mine, converter, path = test_records(profile, records, task), converters[task], predictions_file(
-            out, job, task, decoding)
-        budget, whole = budgets[task][job]["budget"], not path.with_name(path.name + ".partial").exists()
-        if decoding == "constrained":
-            model.set_output_embeddings(full)
-            decoder = ConstrainedDecoder(model, tokenizer, grammars, batch_size=profile.generation.batch_size)
-            start = time.monotonic()
-            predict_constrained(decoder, converter, mine, job, budget, profile.generation, path)
-        else:
-            if profile.generation.vocabulary == "corpus":
-                strings = [*schema_strings(converter), *(converter.prompt(r.text, job) for r in mine)]
-                model.set_output_embeddings(RestrictedHead(full, corpus_vocabulary(tokenizer, strings)))
-            start = time.monotonic()
-            predict(model, tokenizer, converter, mine, job, budget, profile.generation, path)
-        write_json(path.with_suffix(".time.json"), {
-            "items_per_second": len(mine) / (time.monotonic() - start) if whole else None})
+def predictions_file(folder: Path, condition: str, task: str, decoding: Decoding) -> Path:
+    """Where the predictions of one condition, task and way of decoding stand in stage 04's folder."""
+    way = ".constrained" if decoding == "constrained" else ""
+    return folder / "predictions" / f"{condition}.{task}{way}.jsonl"
 
 
-def score_job(profile: Profile, job: Level, task: str, converter: Converter, records: Sequence[Record],
-              out: Path) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Scores (metrics.evaluate) and the per-document frame of one job and task."""
-    rows = read_jsonl(predictions_file(out, job, task, decodings(profile)[0]))
-    mine = test_records(profile, records, task)
-    scores = per_label.evaluate(converter, mine, job, rows, resamples=profile.evaluation.resamples,
-                              seed=profile.seed)
-    return scores, score.score_documents(converter, mine, job, rows)
+def run(stage: Stage, show: Show = print) -> Evaluated:
+    """Decode what is not decoded yet and write scores.json, decodings.json, documents/*.csv and, where a
+    sentence may be shown, example.json.
 
-
-def compare_decodings(profile: Profile, job: Level, task: str, converter: Converter, records: Sequence[Record],
-                      out: Path) -> dict[str, Any]:
-    """{decoding: {"items_per_second", metric of metrics.COMPARED: Interval json or None}}, and under
-    "difference" {metric: constrained minus free}, paired over documents, where both were decoded.
-
-    Free decoding scores only the tokens of the texts and the schema where generation.vocabulary is
-    "corpus", so what it invents is made of those. Items per second: decoding alone, a first call's
-    warm-up in it; the grammars' tokenizer, the restricted output layer and the model stand before.
+    Raises GenerationError where decoding passed its time, FormatError for a format without a grammar.
     """
-    mine, found, frames = test_records(profile, records, task), {}, {}
-    how = {"resamples": profile.evaluation.resamples, "seed": profile.seed}
-    for decoding in decodings(profile):
-        path = predictions_file(out, job, task, decoding)
-        frames[decoding] = score.score_documents(converter, mine, job, read_jsonl(path))
-        scores = score.summarise(frames[decoding], **how)
-        took = path.with_suffix(".time.json")
-        # A kill may fall between the two files.
-        found[decoding] = {**(read_json(took) if took.exists() else {"items_per_second": None}),
-                           **{m: scores[m] for m in score.COMPARED}}
-    if len(frames) == 2:
-        # score_documents keeps the order of the records, so the two frames are aligned.
-        pairs = {m: [score.ratio_columns(frames[d], m) for d in ("constrained", "free")] for m in score.COMPARED}
-        found["difference"] = {m: paired_difference(*a, *b, **how).to_json() for m, (a, b) in pairs.items()
-                               if a is not None and b is not None}
+    records, trainings = stage.records(), stage.read("trainings.json").root
+    systems = {s.name: s for s in plan(stage)}
+    _weights(stage)
+    _predict(stage, systems, records, show)
+    frames: dict[tuple[str, str], pd.DataFrame] = {}
+    scores, compared = {}, {}
+    for task in stage.tasks:
+        mine = scored_records(stage.profile, records, task)
+        answers = {(name, way): read_answers(predictions_file(stage.folder, name, task, way))
+                   for name in systems for way in decodings(stage.profile)}
+        scores[task], compared[task] = {}, {}
+        for name, system in systems.items():
+            ways = {way: answers[name, way] for way in decodings(stage.profile)}
+            first = next(iter(ways.values()))
+            scores[task][name] = _scores(stage, task, system.level, mine, first)
+            made = {way: score.score_documents(stage.tasks[task], mine, system.level, given)
+                    for way, given in ways.items()}
+            frames[name, task] = next(iter(made.values()))
+            compared[task][name] = _compare(stage, name, task, made)
+        scores[task] |= _floors(stage, task, of_task(records, task, *stage.profile.training.splits), mine)
+    return _write(stage, systems, trainings, scores, compared, frames)
+
+
+def _weights(stage: Stage) -> None:
+    """The weights count as inputs, by the hashes of stage 03's manifest."""
+    manifest = read_manifest(stage.run / TRAIN)
+    stage.inputs |= {name: digest for name, digest in manifest.outputs.items() if "model" in Path(name).parts}
+
+
+def _predict(stage: Stage, systems: Mapping[str, FineTuned], records: Sequence[Record], show: Show) -> None:
+    for name, system in systems.items():
+        for decoding in decodings(stage.profile):
+            for task in stage.tasks:
+                mine = scored_records(stage.profile, records, task)
+                path = predictions_file(stage.folder, name, task, decoding)
+                _take_over(stage, system, mine, task, decoding, path, show)
+                system.decoder.write(mine, task, decoding, path, show)
+                stage.wrote(path, sidecar(path))
+        system.decoder.release()
+
+
+def _take_over(stage: Stage, system: FineTuned, records: Sequence[Record], task: str, decoding: Decoding,
+               path: Path, show: Show) -> None:
+    """Another run's predictions, where they are just those that are wanted."""
+    if system.decoder.is_written(records, task, decoding, path):
+        return
+    for donor in donors(stage.run, stage.profile):
+        there = donor / path.relative_to(stage.run)
+        if system.decoder.is_written(records, task, decoding, there):
+            take_file(there, path)
+            take_file(sidecar(there), sidecar(path))
+            show(f"{path.name}: taken over from {donor.name}")
+            return
+
+
+def _example(stage: Stage, provenance: Mapping[str, Provenance], decoding: Decoding) -> Example | None:
+    """A sentence of the first task that has one; of datasets alone whose texts may be shown."""
+    for task, fmt in stage.formats.items():
+        path = predictions_file(stage.folder, "joint", task, decoding)
+        shown = provenance[task].redistributable and path.exists()
+        if shown and (found := find_example(fmt, read_rows(path))):
+            return found
+    return None
+
+
+# -- scores ----------------------------------------------------------------------------------------
+
+
+def _scores(stage: Stage, task: str, level: Any, records: Sequence[Record], answers: Sequence[Answer],
+            tables: bool = True) -> SystemScores:
+    return per_label.evaluate(stage.tasks[task], records, level, answers, tables=tables,
+                              resamples=stage.profile.evaluation.resamples, seed=stage.profile.seed)
+
+
+def _floors(stage: Stage, task: str, known: Sequence[Record], records: Sequence[Record]) -> dict[str, Any]:
+    """The registered floors that are defined for this task, fitted on the records trained on."""
+    found = {}
+    for entry in entries().values():
+        if entry.floor and entry.applies(stage.tasks[task]):
+            system = entry.make(stage.tasks[task])
+            system.fit(known)
+            found[entry.name] = _scores(stage, task, entry.level, records, system.predict(records),
+                                        tables=False)
     return found
 
 
-def with_baselines(profile: Profile, task: str, converter: Converter, records: Sequence[Record],
-                   levels: Mapping[Level, Mapping[str, Any]]) -> dict[str, Any]:
-    """One task's systems side by side: its jobs, then the baselines that stand in every table.
+def _compare(stage: Stage, condition: str, task: str, frames: Mapping[Decoding, pd.DataFrame]) -> Decodings:
+    """Each way of decoding, and constrained minus free where there are both, paired over documents.
 
-    `majority`: the most frequent training label and no words; `always_empty`: no words, no label;
-    `lexicon` (SCPOS only): the rule that made the word labels, applied to the text.
+    Free decoding scores only the tokens of the texts and the schema where generation.vocabulary is
+    "corpus", so what it invents is made of those.
     """
-    known, mine = of_task(records, task, *profile.training.splits), test_records(profile, records, task)
+    how = {"resamples": stage.profile.evaluation.resamples, "seed": stage.profile.seed}
+    found: dict[str, Any] = {}
+    for decoding, frame in frames.items():
+        scores = score.summarise(frame, **how)
+        decoded = read_decoded(predictions_file(stage.folder, condition, task, decoding))
+        found[decoding] = DecodingScores(items_per_second=decoded.items_per_second,
+                                         scores={m: scores[m] for m in score.COMPARED})
+    if len(frames) == 2:
+        # score_documents keeps the order of the records, so the two frames are aligned.
+        pairs = {m: [score.ratio_columns(frames[d], m) for d in ("constrained", "free")]
+                 for m in score.COMPARED}
+        found["difference"] = {m: paired_difference(*a, *b, **how) for m, (a, b) in pairs.items()
+                               if a is not None and b is not None}
+    return Decodings(**found)
 
-    def scored(level: Level, outputs: list[dict[str, Any]]) -> dict[str, Any]:
-        return score.summaries(score.score_documents(converter, mine, level, outputs),
-                                 resamples=profile.evaluation.resamples, seed=profile.seed)
 
-    systems: dict[str, Any] = dict(levels)
-    for name, level in (("majority", "joint"), ("always_empty", "words")):
-        systems[name] = scored(level, floors.baseline_outputs(converter, known, mine, level)[name])
-    if task.startswith("scpos-"):
-        systems["lexicon"] = scored("joint", lexicon_outputs(converter, known, mine, "joint"))
-    return systems
-
-
-def example(tasks: Mapping[str, Any], predictions: Path, decoding: Decoding) -> dict[str, Any] | None:
-    """A sentence for the opening picture: the first test sentence of 20 to 45 characters with two or
-    three words that the joint model got wholly right. Chosen among right ones, and to be called so."""
-    for task in tasks:
-        path = predictions_file(predictions, "joint", task, decoding)
-        if task.startswith("scpos") or not path.exists():
-            continue  # JRTE sentences may not be redistributed
-        for row in read_jsonl(path):
-            if row["output"] == row["gold"]["target"] and 20 <= len(row["text"]) <= 45 \
-                    and 2 <= len(row["gold"]["items"]) <= 3:
-                converter = Converter(tasks[task])
-                words = converter.locate(converter.parse(row["output"], "joint").items, row["text"])
-                return {"task": task, "text": row["text"], "label": row["parsed"]["label"], "output": row["output"],
-                        "prompt": converter.prompt(row["text"], "joint"),
-                        "spans": [[w.span.start, w.span.end, w.label] for w in words if w and w.tail is None]}
-    return None
+def _write(stage: Stage, systems: dict[str, FineTuned], trainings: Sequence[Training], scores: dict[str, Any],
+           compared: dict[str, Any], frames: dict[tuple[str, str], pd.DataFrame]) -> Evaluated:
+    profile, first = stage.profile, decodings(stage.profile)[0]
+    provenance = stage.read("provenance.json")
+    how = {"split": profile.evaluation.split, "seed": profile.seed}
+    found = Evaluated(
+        ScoresFile(**how, tasks=scores), DecodingsFile(**how, tasks=compared), frames,
+        _example(stage, provenance, first), provenance, systems, stage.folder, first,
+        f"{stage.statement} · {trainings[0].method}")
+    stage.write("scores.json", found.scores)
+    stage.write("decodings.json", found.decodings)
+    for (condition, task), frame in frames.items():
+        stage.write(f"documents/{condition}.{task}.csv", frame.to_csv(index=False))
+    if found.example:
+        stage.write("example.json", found.example)
+    stage.facts |= {"model": found.model, "dtype": trainings[0].dtype, "device": trainings[0].device,
+                    "batch_size": profile.generation.batch_size}
+    return found

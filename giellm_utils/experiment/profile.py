@@ -1,4 +1,4 @@
-"""TODO"""
+"""A profile: one YAML file that says all of a run. Each room owns its section; here they meet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from giellm_utils.core.paths import ROOT
-from giellm_utils.core.settings import ConfigError, Section, load_yaml
+from giellm_utils.core.settings import ConfigError, load_yaml, Section
 from giellm_utils.data.config import DataConfig
 from giellm_utils.evaluation.config import EvaluationConfig
 from giellm_utils.formats.config import FormatConfig
@@ -32,9 +32,17 @@ class Profile(Section):
     generation: GenerationConfig = GenerationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
+    def value(self, key: str) -> Any:
+        """What stands at a dotted key, ready for JSON: value("training.epochs"), value("data")."""
+        found: Any = self.model_dump(mode="json")
+        for name in key.split("."):
+            found = found[name]
+        return found
+
 
 def load_profile(name: str, overrides: dict[str, Any] | None = None) -> Profile:
-    """A profile by its name in configs/profiles, or by the path of a YAML file."""
+    """A profile by its name in configs/profiles, or by the path of a YAML file, with dotted-key
+    `overrides`. Raises ConfigError."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
     if not path.exists():
         known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))

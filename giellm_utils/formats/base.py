@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from giellm_utils.core.answer import Answer
 from giellm_utils.core.errors import GiellmError
-from giellm_utils.core.schema import LEVELS, Level, Record, Task
+from giellm_utils.core.schema import Level, LEVELS, Record, Task
 
 
 class FormatError(GiellmError, ValueError):
@@ -52,5 +52,5 @@ class Format(ABC):
         raise FormatError(f"format {self.name} has no grammar; set generation.constrained to none")
 
     def close(self, output: str, level: Level, text: str) -> str:
-        """A complete output from the beginning of one that its grammar accepted and that ran out of tokens."""
+        """A complete output from the beginning of one of its grammar that ran out of tokens."""
         raise FormatError(f"format {self.name} has no grammar, so none of its outputs can be closed")

@@ -1,4 +1,4 @@
-"""TODO"""
+"""The profile's section `generation`."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ class GenerationConfig(Section):
     #: none = free decoding; only = under the grammar of each text; both = free for the tables and
     #: the comparison of levels, and beside it constrained.
     constrained: Literal["none", "only", "both"] = "both"
-    #: Wall-clock cap a job and task, in minutes; what is left undone then is an error, not a score.
+    #: Wall-clock cap a condition and task, in minutes; what is left undone then is an error, not a score.
     minutes: float = Field(30.0, gt=0)

@@ -9,7 +9,6 @@ Sources: continuous batching, Orca (Yu et al., OSDI 2022); forced tokens, llguid
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -22,15 +21,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.schema import Level
-from giellm_utils.formats.grammar import close_output
 from giellm_utils.inference.kv_rows import PackedRows
 from giellm_utils.inference.matcher import GrammarError, OutputConstraint, OutputMatcher
+from giellm_utils.inference.texts import tokenizable
 
 #: Tokens a row feeds in one step at most: bounds the attention mask of a long prompt.
 CHUNK = 512
 #: Requests read ahead, times the batch size: they are sorted, so that rows prefilled together are alike.
 WINDOW = 16
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class DecodingError(GiellmError, ValueError):
@@ -124,10 +122,10 @@ class _Row:
 class ConstrainedDecoder:
     """Greedy outputs of `model` under the grammars of `constraints` (task -> OutputConstraint).
 
-    `model`: a causal language model of transformers, LoRA merged, with its whole output layer; `score`,
-    `force`, `refill` and `share` switch the levers (for measuring them). Forced tokens are the
-    tokenizer's canonical ones: without `force` the model may spell a forced string in other tokens.
-    `forwards` and `fed` count forward passes and the tokens they computed, over all calls.
+    `model`: a causal language model of transformers, LoRA merged, with its whole output layer; it is left
+    as it is. `score`, `force`, `refill` and `share` switch the levers (for measuring them). Forced tokens
+    are the tokenizer's canonical ones: without `force` the model may spell a forced string in other
+    tokens. `forwards` and `fed` count forward passes and the tokens they computed, over all calls.
     Raises DecodingError where the model has no plain output layer.
     """
 
@@ -136,7 +134,7 @@ class ConstrainedDecoder:
                  force: bool = True, refill: bool = True, share: bool = True) -> None:
         if batch_size < 1:
             raise DecodingError(f"batch_size is {batch_size}; give 1 or more")
-        self.model, self.tokenizer, self.constraints = model.eval(), tokenizer, constraints
+        self.model, self.tokenizer, self.constraints = model, tokenizer, constraints
         self.batch_size, self.score = batch_size, score
         self.force, self.refill, self.share = force, refill, share
         self.head = model.get_output_embeddings()
@@ -180,8 +178,7 @@ class ConstrainedDecoder:
         """Rows of the next requests, those of one text side by side, texts by length."""
         if not numbered:
             return []
-        # The tokenizer takes no lone surrogates.
-        prompts = [_SURROGATES.sub("\ufffd", request.prompt) for _, request in numbered]
+        prompts = [tokenizable(request.prompt) for _, request in numbered]
         rows = []
         for (index, request), ids in zip(numbered, self.tokenizer(prompts).input_ids, strict=True):
             row = _Row(index, request, ids, -1)
@@ -273,7 +270,7 @@ class ConstrainedDecoder:
         errors = "ignore" if row.truncated else "strict"
         output = constraint.tokenizer.decode_bytes(row.tokens).decode("utf-8", errors)
         if row.truncated:
-            output = close_output(constraint.converter, request.level, request.text, output)
+            output = constraint.fmt.close(output, request.level, request.text)
         return {"output": output, "truncated": row.truncated, "tokens": len(row.tokens), "steps": row.steps}
 
 

@@ -1,8 +1,8 @@
 """Texts -> labels and words with character offsets: `Extractor.from_pretrained(folder).extract(texts)`.
 
-Decoding is constrained (decoding.py), so every word stands in its text: text[start:end] == surface.
-Offsets are Unicode code points, end exclusive. Texts that pass the model's context are cut at sentence
-ends and put together again; a relation across a cut is lost. Memory holds one window of texts.
+Decoding is constrained, so every word stands in its text: text[start:end] == surface. Offsets are Unicode
+code points, end exclusive. Texts longer than those of training are cut at sentence ends and put together
+again; a relation across a cut is lost. Memory holds one window of texts.
 """
 
 from __future__ import annotations
@@ -12,28 +12,31 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.schema import Level, Span, Word
-from giellm_utils.formats.giellm import Converter
-from giellm_utils.inference.cut import _SURROGATE, cut
-from giellm_utils.inference.results import Extraction, TaskExtraction, _word
-from giellm_utils.models.bundle import (
-    CARD, Card, ExtractionError, card_for, find_weights, write_card)
+from giellm_utils.data.offsets import locate
+from giellm_utils.formats.base import Format
+from giellm_utils.inference.cut import cut, Limits
+from giellm_utils.inference.results import extracted, Extraction, TaskExtraction
+from giellm_utils.models.bundle import Bundle, CARD, Card, open_bundle
 
-__all__ = ["Card", "Extraction", "ExtractionError", "Extractor", "write_card"]
-#: Texts decoded together, and the characters they may hold together. Results come in the order of the texts,
-#: the window is decoded by length: what a kill costs is at most a window, 256 texts or half a minute on 2 cores.
+#: Texts decoded together, and the characters they may hold together. Results come in the order of the
+#: texts, the window is decoded by length: what a kill costs is at most a window.
 WINDOW, WINDOW_CHARACTERS = 256, 1_000_000
 #: Tokens set aside for the beginning of sequence and for merges that a cut undoes.
 _SLACK = 8
 
+OnError = Callable[[int, str], None]
 
-# -- the extractor ---------------------------------------------------------------------------------
+
+class ExtractionError(GiellmError, ValueError):
+    """A task, level or text that cannot be used; the message says which, why, and what to do."""
 
 
 class Decoder(Protocol):
-    """decoding.ConstrainedDecoder, or what stands in for it."""
+    """constrained.ConstrainedDecoder, or what stands in for it."""
 
-    def decode(self, requests: Iterable[Any], on_error: Callable[[int, str], None] | None = None,
+    def decode(self, requests: Iterable[Any], on_error: OnError | None = None,
                ) -> Iterator[tuple[int, Mapping[str, Any]]]: ...
 
 
@@ -46,39 +49,45 @@ class _Job(NamedTuple):
     end: int
 
 
+#: A piece and its output.
+_Done = tuple[_Job, Mapping[str, Any]]
+
+
 class Extractor:
     """A trained model that reads texts. `tokenizer` counts the tokens of texts that may be too long."""
 
     def __init__(self, decoder: Decoder, tokenizer: Any, card: Card, batch_size: int = 16) -> None:
         self.decoder, self.tokenizer, self.card, self.batch_size = decoder, tokenizer, card, batch_size
-        self.converters = card.converters()
+        self.formats = card.formats()
 
     @classmethod
     def from_pretrained(cls, folder_or_id: str | Path, *, base: str | None = None,
-                        tasks: Sequence[str] | None = None, marks: str | None = None,
+                        tasks: Sequence[str] | None = None, format_name: str | None = None,
                         batch_size: int = 16) -> Extractor:
-        """The model in a folder that training.py wrote (adapter or full model), or of a Hub id.
+        """The model in a training's folder (adapter or full model), or of a Hub id.
 
-        `base`, `tasks` and `marks` replace what its giellm.json says; without that file `tasks` are
-        needed and, for an adapter, `base`. Raises ExtractionError, and models.ModelError where weights
-        cannot be loaded.
+        `base`, `tasks` and `format_name` replace what its giellm.json says; without that file `tasks` are
+        needed and, for an adapter, `base`. Raises BundleError, ModelError where weights cannot be loaded,
+        and FormatError for a format without a grammar.
         """
+        return cls.of(open_bundle(folder_or_id, base=base, tasks=tasks, format_name=format_name), batch_size)
+
+    @classmethod
+    def of(cls, bundle: Bundle, batch_size: int = 16) -> Extractor:
+        """The extractor of a model that is loaded already."""
+        # Here, for torch takes seconds to load, and the command line shows its help without it.
         from giellm_utils.inference.constrained import ConstrainedDecoder
         from giellm_utils.inference.matcher import constraints
-        from giellm_utils.models.load import load_model, load_tokenizer
 
-        folder = find_weights(str(folder_or_id))
-        card = card_for(folder, str(folder_or_id), base, tasks, marks)
-        tokenizer, model = load_tokenizer(card.base, folder), load_model(card.base, folder)
-        longest = getattr(model.config.get_text_config(), "max_position_embeddings", card.context)
-        context = min(card.context, longest)
-        grammars = constraints(tokenizer, card.converters(), {name: task.max_items for name, task in card.tasks.items()},
-                               model.get_output_embeddings().weight.shape[0])
-        decoder = ConstrainedDecoder(model, tokenizer, grammars, batch_size=batch_size)
-        return cls(decoder, tokenizer, card.model_copy(update={"context": context}), batch_size)
+        card = bundle.card
+        longest = getattr(bundle.model.config.get_text_config(), "max_position_embeddings", card.context)
+        grammars = constraints(bundle.tokenizer, bundle.formats, bundle.max_items, bundle.rows)
+        decoder = ConstrainedDecoder(bundle.model, bundle.tokenizer, grammars, batch_size=batch_size)
+        card = card.model_copy(update={"context": min(card.context, longest)})
+        return cls(decoder, bundle.tokenizer, card, batch_size)
 
-    def extract(self, texts: Iterable[str], tasks: str | Sequence[str] | None = None, level: Level = "joint",
-                on_error: Callable[[int, str], None] | None = None) -> Iterator[Extraction]:
+    def extract(self, texts: Iterable[str], tasks: str | Sequence[str] | None = None,
+                level: Level = "joint", on_error: OnError | None = None) -> Iterator[Extraction]:
         """Results in the order of `texts`, which is read one window ahead at most.
 
         `tasks`: names of the card's tasks (all of them where None). A text that cannot be read goes to
@@ -86,43 +95,43 @@ class Extractor:
         """
         if isinstance(texts, str):
             raise ExtractionError("texts is one string; give a list of texts, [text] for one")
-        names = [tasks] if isinstance(tasks, str) else list(tasks if tasks is not None else self.converters)
-        unknown = [n for n in names if n not in self.converters]
+        names = [tasks] if isinstance(tasks, str) else list(self.formats if tasks is None else tasks)
+        unknown = [n for n in names if n not in self.formats]
         if unknown or not names or len(set(names)) != len(names):
             raise ExtractionError(f"tasks {names} must be distinct names of what this model was trained on: "
-                                  f"{', '.join(self.converters)}")
+                                  f"{', '.join(self.formats)}")
         if level not in self.card.levels:
             raise ExtractionError(f"level {level!r} is not one that this model was trained at; "
                                   f"give {' or '.join(map(repr, self.card.levels))}")
-        return self._stream(texts, {name: self._limit(name, level) for name in names}, level, on_error)
+        return self._stream(texts, {name: self._limits(name, level) for name in names}, level, on_error)
 
-    def _limit(self, name: str, level: Level) -> int:
-        """Tokens that a piece of text may have beside the options and the output."""
-        used = len(self.tokenizer([self.converters[name].prompt("", level)]).input_ids[0]) + _SLACK
-        limit = self.card.context - self.card.tasks[name].budgets[level] - used
+    def _limits(self, name: str, level: Level) -> Limits:
+        """What a piece of text may hold: tokens beside those of the options and the output, characters as
+        in training."""
+        fmt, task = self.formats[name], self.card.tasks[name]
+        used = len(self.tokenizer([fmt.prompt("", level)]).input_ids[0]) + _SLACK
+        limit = self.card.context - task.budgets[level] - used
         if limit < 16:
-            raise ExtractionError(f"a context of {self.card.context} tokens leaves {limit} for the text of task "
-                                  f"{name}; raise context or lower the budget in its {CARD}")
-        return limit
+            raise ExtractionError(f"a context of {self.card.context} tokens leaves {limit} for the text of "
+                                  f"task {name}; raise context or lower the budget in its {CARD}")
+        return Limits.of(limit, task.lengths, [p.instruction for p in fmt.task.parts])
 
-    def _stream(self, texts: Iterable[str], limits: Mapping[str, int], level: Level,
-                on_error) -> Iterator[Extraction]:
+    def _stream(self, texts: Iterable[str], limits: Mapping[str, Limits], level: Level,
+                on_error: OnError | None) -> Iterator[Extraction]:
         first, source = 0, iter(texts)
         while window := self._read(source):
             yield from self._window(first, window, limits, level, on_error)
             first += len(window)
 
-    def _window(self, first: int, window: Sequence[str], limits: Mapping[str, int], level: Level,
-                on_error) -> Iterator[Extraction]:
+    def _window(self, first: int, window: Sequence[str], limits: Mapping[str, Limits], level: Level,
+                on_error: OnError | None) -> Iterator[Extraction]:
         """Results of a window of texts in their order, each as soon as those before it are there."""
         failed = {at: f"it is {type(text).__name__}, not str; give a string"
                   for at, text in enumerate(window) if not isinstance(text, str)}
         jobs = [_Job(at, name, start, end) for at, text in enumerate(window) if at not in failed
-                for name, limit in limits.items()
-                for start, end in cut(text, self._count, limit,
-                                      [p.instruction for p in self.converters[name].task.parts])]
+                for name, bounds in limits.items() for start, end in cut(text, self._count, bounds)]
         left = Counter(job.at for job in jobs)
-        done: dict[int, list[tuple[_Job, Mapping[str, Any]]]] = defaultdict(list)
+        done: dict[int, list[_Done]] = defaultdict(list)
         turn = 0
 
         def ready() -> Iterator[Extraction]:
@@ -164,36 +173,35 @@ class Extractor:
 
         for job in jobs:
             piece = window[job.at][job.start:job.end]
-            # A tokenizer takes no lone surrogate; one for one, so that offsets stay.
-            prompt = self.converters[job.task].prompt(_SURROGATE.sub("\ufffd", piece), level)
-            yield Request(prompt, piece, job.task, level, self.card.tasks[job.task].budgets[level])
+            yield Request(self.formats[job.task].prompt(piece, level), piece, job.task, level,
+                          self.card.tasks[job.task].budgets[level])
 
-    def _extraction(self, index: int, text: str, names: Iterable[str], level: Level, done) -> Extraction:
+    def _extraction(self, index: int, text: str, names: Iterable[str], level: Level,
+                    done: Sequence[_Done]) -> Extraction:
         results = []
         for name in names:
             mine = sorted((pair for pair in done if pair[0].task == name), key=lambda pair: pair[0].start)
-            results.append(self._together(text, self.converters[name], level, mine))
-        parts = {name: self.converters[name].task.parts for name in names}
+            results.append(_together(text, self.formats[name], level, mine))
+        parts = {name: self.formats[name].task.parts for name in names}
         return Extraction(index, text, tuple(results), {
             name: tuple(label for part in parts[name] for label in part.labels) for name in names})
 
-    @staticmethod
-    def _together(text: str, converter: Converter, level: Level, done) -> TaskExtraction:
-        """One result from the outputs of a text's pieces."""
-        votes: Counter[str] = Counter()
-        words, problems = [], []
-        for job, output in done:
-            piece = text[job.start:job.end]
-            parsed = converter.parse(output["output"], level, piece)
-            problems += parsed.problems
-            if parsed.label is not None:
-                votes[parsed.label] += len(piece)
-            words += [Word(w.kind, w.label, *(Span(s.start + job.start, s.end + job.start) for s in w.spans))
-                      for w in converter.locate(parsed.items, piece)
-                      if w and w.label in converter.task.part(w.kind).labels]
-        # An item said twice says nothing new.
-        ordered = [w for part in converter.task.parts
-                   for w in sorted({w for w in words if w.kind == part.kind}, key=lambda w: w.order)]
-        return TaskExtraction(converter.task.name, level, max(votes, key=votes.__getitem__, default=None),
-                              tuple(_word(w, text) for w in ordered), any(o["truncated"] for _, o in done),
-                              tuple(problems), len(done))
+
+def _together(text: str, fmt: Format, level: Level, done: Sequence[_Done]) -> TaskExtraction:
+    """One result from the outputs of a text's pieces, in their order."""
+    votes: Counter[str] = Counter()
+    words, problems = [], []
+    for job, output in done:
+        piece = text[job.start:job.end]
+        answer = fmt.parse(output["output"], level, piece)
+        problems += answer.problems
+        if answer.label is not None:
+            votes[answer.label] += len(piece)
+        words += [Word(w.kind, w.label, *(Span(s.start + job.start, s.end + job.start) for s in w.spans))
+                  for w in locate(answer.items, piece) if w and w.label in fmt.task.part(w.kind).labels]
+    # An item said twice says nothing new.
+    ordered = [w for part in fmt.task.parts
+               for w in sorted({w for w in words if w.kind == part.kind}, key=lambda w: w.order)]
+    return TaskExtraction(fmt.task.name, level, max(votes, key=votes.__getitem__, default=None),
+                          tuple(extracted(w, text) for w in ordered), any(o["truncated"] for _, o in done),
+                          tuple(problems), len(done))

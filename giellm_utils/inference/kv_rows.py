@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 
 from giellm_utils.core.errors import GiellmError
+from giellm_utils.inference.borrowed import borrow
 
 NAME = "giellm_rows"
 #: Rows that feed at most this many tokens attend together, the others in a block of their own: padding
@@ -120,7 +121,7 @@ def rows_attention(module: torch.nn.Module, query: torch.Tensor, key: torch.Tens
     """
     if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None:
         raise AttentionError(f"{type(module).__name__} caps its attention or has sinks, which constrained "
-                             "decoding does not do; decode this model with generation.predict")
+                             "decoding does not do; decode this model freely (generation.constrained: none)")
     packed, at, outputs = query[0].transpose(0, 1), 0, []
     for block in row_blocks:
         (rows, width), heads, size = block.index.shape, key.shape[1], query.shape[-1]
@@ -141,13 +142,16 @@ AttentionInterface.register(NAME, rows_attention)
 class PackedRows:
     """`rows` sequences of one model that grow by feeding tokens.
 
-    `decoder`: a transformers model without its output layer (`model.get_decoder()`). `held`: the tokens
-    of each row; they stay, for `start` to reuse, until another sequence starts there. `forwards` and
-    `fed` count forward passes and the tokens they computed.
+    `decoder`: a transformers model without its output layer (`model.get_decoder()`); it is borrowed and
+    left as it is. `held`: the tokens of each row; they stay, for `start` to reuse, until another sequence
+    starts there. `forwards` and `fed` count forward passes and the tokens they computed.
     """
 
     def __init__(self, decoder: PreTrainedModel, rows: int) -> None:
-        self.decoder, self.cache = decoder, RowCache(rows)
+        self.decoder, self.cache = borrow(decoder), RowCache(rows)
+        for module in self.decoder.modules():
+            if isinstance(config := vars(module).get("config"), PreTrainedConfig):
+                config._attn_implementation = NAME
         self.held: list[list[int]] = [[] for _ in range(rows)]
         self.forwards = self.fed = 0
 
@@ -186,15 +190,10 @@ class PackedRows:
         slots = torch.tensor([r for r in order for _ in tokens[r]], device=device)
         self.cache.begin(max(block.columns for block in blocks), slots, positions)
         ids = torch.tensor([[token for r in order for token in tokens[r]]], device=device)
-        config = self.decoder.config
-        before, config._attn_implementation = config._attn_implementation, NAME
-        try:
-            # A 4-D mask is passed on as it is; without one transformers would build its own, for one row.
-            hidden = self.decoder(
-                input_ids=ids, position_ids=positions[None], past_key_values=self.cache, use_cache=True,
-                attention_mask=ids.new_ones((1, 1, 1, 1)), row_blocks=blocks).last_hidden_state[0]
-        finally:
-            config._attn_implementation = before
+        # A 4-D mask is passed on as it is; without one transformers would build its own, for one row.
+        hidden = self.decoder(
+            input_ids=ids, position_ids=positions[None], past_key_values=self.cache, use_cache=True,
+            attention_mask=ids.new_ones((1, 1, 1, 1)), row_blocks=blocks).last_hidden_state[0]
         ends, at = {}, -1
         for r in order:
             at += len(tokens[r])

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Grammars at work: which tokens may come next in one output, for one tokenizer (llguidance)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.schema import Level
-from giellm_utils.formats.giellm import Converter
-from giellm_utils.formats.grammar import build_grammar
+from giellm_utils.formats.base import Format
 
 #: llguidance's default fuel refuses a text of 100,000 characters (50,000 still compile).
 _LIMITS = LLParserLimits(initial_lexer_fuel=200_000_000, step_lexer_fuel=20_000_000,
@@ -65,33 +64,34 @@ class OutputMatcher:
 
 
 class OutputConstraint:
-    """Grammars of one task for one tokenizer.
+    """Grammars of one task's format for one tokenizer.
 
-    `tokenizer`: a fast transformers tokenizer (5 s for Gemma's 262,144 tokens, so pass on
-    `constraint.tokenizer` when a second task needs one). `vocabulary`: rows of the model's output
-    layer where they are more than the tokenizer's tokens.
+    Each part holds at most `max_items` items (of its kind). `tokenizer`: a fast transformers tokenizer
+    (llguidance reads its vocabulary for seconds, so pass on `constraint.tokenizer` when a second task
+    needs one). `vocabulary`: rows of the model's output layer where they are more than the tokenizer's
+    tokens. Raises FormatError for a format without a grammar and for a part without a bound.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast | LLTokenizer, converter: Converter,
+    def __init__(self, tokenizer: PreTrainedTokenizerFast | LLTokenizer, fmt: Format,
                  max_items: Mapping[str, int] | int, vocabulary: int | None = None) -> None:
+        fmt.grammar(fmt.levels[0], "", max_items)
         self.tokenizer = tokenizer if isinstance(tokenizer, LLTokenizer) else llguidance.hf.from_tokenizer(
             tokenizer, n_vocab=vocabulary)
-        self.converter = converter
-        self.max_items = max_items
+        self.fmt, self.max_items = fmt, max_items
 
     def matcher(self, text: str, level: Level) -> OutputMatcher:
         """A matcher at the start of an output for `text`; raises GrammarError with the library's reason."""
-        grammar = build_grammar(self.converter, level, text, max_items=self.max_items)
-        return OutputMatcher(self.tokenizer, grammar)
+        return OutputMatcher(self.tokenizer, self.fmt.grammar(level, text, self.max_items))
 
 
-def constraints(tokenizer: PreTrainedTokenizerFast, converters: Mapping[str, Converter],
-                max_items: Mapping[str, Mapping[str, int] | int], vocabulary: int) -> dict[str, OutputConstraint]:
+def constraints(tokenizer: PreTrainedTokenizerFast, formats: Mapping[str, Format],
+                max_items: Mapping[str, Mapping[str, int] | int],
+                vocabulary: int) -> dict[str, OutputConstraint]:
     """The grammars of several tasks over one tokenizer; `max_items` by task, `vocabulary` the rows of the
-    model's output layer."""
+    model's output layer. Raises FormatError as OutputConstraint does."""
     found: dict[str, OutputConstraint] = {}
     shared: PreTrainedTokenizerFast | LLTokenizer = tokenizer
-    for name, converter in converters.items():
-        found[name] = OutputConstraint(shared, converter, max_items[name], max(vocabulary, len(tokenizer)))
+    for name, fmt in formats.items():
+        found[name] = OutputConstraint(shared, fmt, max_items[name], max(vocabulary, len(tokenizer)))
         shared = found[name].tokenizer
     return found

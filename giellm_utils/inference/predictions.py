@@ -1,4 +1,4 @@
-"""TODO"""
+"""Prediction files: one row a text, its output parsed once, when it is written; resumed after a kill."""
 
 from __future__ import annotations
 
@@ -6,31 +6,98 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from giellm_utils.core.files import write_jsonl
+from giellm_utils.core.answer import Answer, gold_answer, items_to_json
+from giellm_utils.core.files import read_jsonl, StorageError, write_jsonl
 from giellm_utils.core.schema import Level, Record
-from giellm_utils.formats.giellm import Converter
+from giellm_utils.formats.base import Format
 from giellm_utils.inference.config import GenerationConfig
 from giellm_utils.inference.constrained import ConstrainedDecoder, Request
-from giellm_utils.inference.plain import GenerationError, generate, too_slow
+from giellm_utils.inference.plain import generate, GenerationError, too_slow
 
 
-def prediction_row(converter: Converter, record: Record, level: Level, output: dict) -> dict:
-    """One line of predictions.jsonl: gold, raw output, parsed output and named problems."""
-    parsed = converter.parse(output["output"], level, record.text)
-    return {
-        "id": record.id, "task": record.task, "level": level, "text": record.text,
-        "gold": {"label": record.label, "target": converter.target(record, level),
-                 "items": [{"kind": i.kind, "label": i.label, "surfaces": list(i.surfaces)} for i in record.items()]},
-        **output,
-        "parsed": {"label": parsed.label, "words_raw": parsed.words_raw,
-                   "items": [{"kind": i.kind, "label": i.label, "surfaces": list(i.surfaces)} for i in parsed.items]},
-        "problems": [{"name": p.name, "detail": p.detail} for p in parsed.problems]}
+def write_free(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, fmt: Format,
+               records: Sequence[Record], level: Level, budget: int, config: GenerationConfig,
+               path: Path) -> list[Answer]:
+    """Answers for `records`, decoded freely, in their order; written to `path`, resumed from its .partial.
+
+    The caller restricts the output layer (vocabulary.restricted) if it wants to. Raises GenerationError.
+    """
+    partial = _partial(path)
+    batches = [json.loads(line) for line in _whole_lines(partial)]
+    rows: dict[str, dict[str, Any]] = {row["id"]: row for batch in batches for row in batch}
+    with partial.open("a" if batches else "w", encoding="utf-8") as file:
+
+        def keep(indices: list[int], outputs: list[dict[str, Any]]) -> None:
+            batch = [_row(fmt, records[i], level, o) for i, o in zip(indices, outputs, strict=True)]
+            rows.update({row["id"]: row for row in batch})
+            file.write(json.dumps(batch, ensure_ascii=False) + "\n")
+            file.flush()
+
+        generate(model, tokenizer, [fmt.prompt(r.text, level) for r in records], budget, config,
+                 on_batch=keep, done=len(batches), title=f"{fmt.task.name} {level}")
+    return _finish(path, rows, records)
+
+
+def write_constrained(decoder: ConstrainedDecoder, fmt: Format, records: Sequence[Record], level: Level,
+                      budget: int, config: GenerationConfig, path: Path) -> list[Answer]:
+    """The same under the decoder's grammars. Raises GenerationError for a text that cannot be decoded."""
+    partial = _partial(path)
+    rows = {row["id"]: row for row in map(json.loads, _whole_lines(partial))}
+    left, title = [r for r in records if r.id not in rows], f"{fmt.task.name} {level}"
+    start = time.monotonic()
+
+    def fail(number: int, reason: str) -> None:
+        raise GenerationError(f"record {left[number].id}: {reason}")
+
+    requests = (Request(fmt.prompt(r.text, level), r.text, fmt.task.name, level, budget) for r in left)
+    with partial.open("a" if rows else "w", encoding="utf-8") as file, tqdm(
+            total=len(records), initial=len(rows), desc=f"{title}, constrained", unit="text", mininterval=2,
+            ncols=90, file=sys.stdout) as bar:
+        for number, output in decoder.decode(requests, fail):
+            row = _row(fmt, left[number], level, output)
+            rows[row["id"]] = row
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.flush()
+            bar.update()
+            if time.monotonic() - start > config.minutes * 60 and len(rows) < len(records):
+                raise too_slow(title, config, len(rows), len(records))
+    return _finish(path, rows, records)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a prediction file: {"id", "task", "level", "text", "gold": {"label", "items"}, "answer",
+    "tokens", "steps"?}, `answer` as Answer.to_json. Raises StorageError for a file of something else."""
+    rows = read_jsonl(path)
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not isinstance(row.get("answer"), dict):
+            raise StorageError(f"{path}, line {number}: not a row of predictions; it was written by another "
+                               "version or changed by hand: make it again")
+    return rows
+
+
+def read_answers(path: Path) -> list[Answer]:
+    """The answers of a prediction file, in its order."""
+    return [Answer.from_json(row["answer"]) for row in read_rows(path)]
+
+
+def _row(fmt: Format, record: Record, level: Level, output: Mapping[str, Any]) -> dict[str, Any]:
+    answer, gold = fmt.parse(output["output"], level, record.text), gold_answer(record)
+    return {"id": record.id, "task": record.task, "level": level, "text": record.text,
+            "gold": {"label": gold.label, "items": items_to_json(gold.items)},
+            "answer": (answer.cut() if output["truncated"] else answer).to_json(),
+            **{key: output[key] for key in ("tokens", "steps") if key in output}}
+
+
+def _partial(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(path.name + ".partial")
 
 
 def _whole_lines(partial: Path) -> list[str]:
@@ -41,56 +108,8 @@ def _whole_lines(partial: Path) -> list[str]:
     return [line.decode("utf-8") for line in whole]
 
 
-def predict(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, converter: Converter,
-            records: Sequence[Record], level: Level, budget: int, config: GenerationConfig, path: Path) -> list[dict]:
-    """Predictions for `records` at `level`, in their order; written to `path`, resumed from its .partial.
-
-    The caller restricts the output layer (RestrictedHead) if it wants to.
-    """
-    partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    batches = [json.loads(line) for line in _whole_lines(partial)]
-    rows: dict[str, dict] = {row["id"]: row for batch in batches for row in batch}
-    with partial.open("a" if batches else "w", encoding="utf-8") as file:
-
-        def keep(indices: list[int], outputs: list[dict]) -> None:
-            batch = [prediction_row(converter, records[i], level, o) for i, o in zip(indices, outputs, strict=True)]
-            rows.update({row["id"]: row for row in batch})
-            file.write(json.dumps(batch, ensure_ascii=False) + "\n")
-            file.flush()
-
-        generate(model, tokenizer, [converter.prompt(r.text, level) for r in records], budget, config,
-                 on_batch=keep, done=len(batches), title=f"{converter.task.name} {level}")
+def _finish(path: Path, rows: Mapping[str, dict[str, Any]], records: Sequence[Record]) -> list[Answer]:
     ordered = [rows[r.id] for r in records]
     write_jsonl(path, ordered)
-    partial.unlink()
-    return ordered
-
-
-def predict_constrained(decoder: ConstrainedDecoder, converter: Converter, records: Sequence[Record], level: Level,
-                        budget: int, config: GenerationConfig, path: Path) -> list[dict]:
-    """The same under the decoder's grammars. Raises GenerationError for a text that cannot be decoded."""
-    partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = {row["id"]: row for row in map(json.loads, _whole_lines(partial))}
-    left, title, start = [r for r in records if r.id not in rows], f"{converter.task.name} {level}", time.monotonic()
-
-    def fail(number: int, reason: str) -> None:
-        raise GenerationError(f"record {left[number].id}: {reason}")
-
-    requests = (Request(converter.prompt(r.text, level), r.text, converter.task.name, level, budget) for r in left)
-    with partial.open("a" if rows else "w", encoding="utf-8") as file, tqdm(
-            total=len(records), initial=len(rows), desc=f"{title}, constrained", unit="text", mininterval=2,
-            ncols=90, file=sys.stdout) as bar:
-        for number, output in decoder.decode(requests, fail):
-            row = prediction_row(converter, left[number], level, dict(output))
-            rows[row["id"]] = row
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            file.flush()
-            bar.update()
-            if time.monotonic() - start > config.minutes * 60 and len(rows) < len(records):
-                raise too_slow(title, config, len(rows), len(records))
-    ordered = [rows[r.id] for r in records]
-    write_jsonl(path, ordered)
-    partial.unlink()
-    return ordered
+    _partial(path).unlink()
+    return [Answer.from_json(row["answer"]) for row in ordered]

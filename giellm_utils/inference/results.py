@@ -1,4 +1,4 @@
-"""TODO"""
+"""What extraction says of a text: typed results with offsets, as JSON and as a highlighted view."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from giellm_utils.core import markup
+from giellm_utils.core.answer import Problem
 from giellm_utils.core.schema import Level, Word
-from giellm_utils.formats.giellm import Problem
-
-
-# -- results ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -44,6 +41,17 @@ class ExtractedRelation:
     tail: Mention
 
 
+Extracted = ExtractedWord | ExtractedRelation
+
+
+def extracted(word: Word, text: str) -> Extracted:
+    """A located word of `text` with its surfaces."""
+    mentions = [Mention(s.of(text), s.start, s.end) for s in word.spans]
+    if len(mentions) == 2:
+        return ExtractedRelation(word.kind, word.label, *mentions)
+    return ExtractedWord(word.kind, word.label, mentions[0].surface, mentions[0].start, mentions[0].end)
+
+
 @dataclass(frozen=True)
 class TaskExtraction:
     """What one task says of one text. `label` is None where none was asked for or the text is empty.
@@ -56,7 +64,7 @@ class TaskExtraction:
     task: str
     level: Level
     label: str | None
-    words: tuple[ExtractedWord | ExtractedRelation, ...]
+    words: tuple[Extracted, ...]
     truncated: bool
     problems: tuple[Problem, ...]
     pieces: int
@@ -75,6 +83,11 @@ class Extraction:
     def __getitem__(self, task: str) -> TaskExtraction:
         return next(r for r in self.results if r.task == task)
 
+    @property
+    def pieces(self) -> int:
+        """The most pieces that a task cut the text into; 1 where it was read as a whole."""
+        return max((r.pieces for r in self.results), default=0)
+
     def to_json(self) -> dict[str, Any]:
         """{"text", "tasks": {name: {"level", "label", "words", "truncated", "problems", "pieces"}}}"""
         tasks = {r.task: asdict(r) for r in self.results}
@@ -83,29 +96,21 @@ class Extraction:
         return {"text": self.text, "tasks": tasks}
 
     def _repr_html_(self) -> str:
-        out = []
-        for result in self.results:
-            colours = markup.tints(self.labels[result.task])
-            marks, relations = [], []
-            for word in result.words:
-                if isinstance(word, ExtractedWord):
-                    marks.append(markup.Mark(word.start, word.end, word.label))
-                    continue
-                marks += [markup.Mark(m.start, m.end, word.label, True) for m in (word.head, word.tail)]
-                relations.append(f"{markup.safe(word.head.surface)} –[<b>{markup.safe(word.label)}</b>]→ "
-                                 f"{markup.safe(word.tail.surface)}")
-            notes = [*(["truncated: words may be missing"] if result.truncated else []),
-                     *([f"cut into {result.pieces} pieces"] if result.pieces > 1 else []),
-                     *(f"{markup.safe(p.name)}: {markup.safe(p.detail)}" for p in result.problems)]
-            below = "".join(f"<div>{' · '.join(lines)}</div>" for lines in (relations, notes) if lines)
-            out.append(f"<div><b>{markup.safe(result.task)}</b> {markup.safe(result.label or '–')}: "
-                       f"{markup.highlight(self.text, marks, colours)}{below}</div>")
         style = f"color:{markup.INK};background:{markup.PAPER};padding:8px;line-height:1.9;text-align:left;"
-        return f'<div style="{style}">{"".join(out)}</div>'
+        return f'<div style="{style}">{"".join(map(self._view, self.results))}</div>'
 
-
-def _word(word: Word, text: str) -> ExtractedWord | ExtractedRelation:
-    mentions = [Mention(s.of(text), s.start, s.end) for s in word.spans]
-    if len(mentions) == 2:
-        return ExtractedRelation(word.kind, word.label, *mentions)
-    return ExtractedWord(word.kind, word.label, mentions[0].surface, mentions[0].start, mentions[0].end)
+    def _view(self, result: TaskExtraction) -> str:
+        marks, relations = [], []
+        for word in result.words:
+            if isinstance(word, ExtractedWord):
+                marks.append(markup.Mark(word.start, word.end, word.label))
+                continue
+            marks += [markup.Mark(m.start, m.end, word.label, True) for m in (word.head, word.tail)]
+            relations.append(f"{markup.safe(word.head.surface)} –[<b>{markup.safe(word.label)}</b>]→ "
+                             f"{markup.safe(word.tail.surface)}")
+        notes = [*(["truncated: words may be missing"] if result.truncated else []),
+                 *([f"cut into {result.pieces} pieces"] if result.pieces > 1 else []),
+                 *(f"{markup.safe(p.name)}: {markup.safe(p.detail)}" for p in result.problems)]
+        below = "".join(f"<div>{' · '.join(lines)}</div>" for lines in (relations, notes) if lines)
+        return (f"<div><b>{markup.safe(result.task)}</b> {markup.safe(result.label or '–')}: "
+                f"{markup.highlight(self.text, marks, markup.tints(self.labels[result.task]))}{below}</div>")

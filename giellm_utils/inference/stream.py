@@ -1,8 +1,7 @@
-"""`giellm extract`: one text to JSON, or a JSONL file to another, killed and resumed at will.
+"""Extraction of a JSONL file into another, killed and resumed at will.
 
 OUT holds one line for each input line that could be read, in input order, with its line number: what OUT
-holds is what is done. Bad lines go to OUT.errors.jsonl; OUT.state says what OUT belongs to. Heavy imports wait
-until they are needed.
+holds is what is done. Bad lines go to OUT.errors.jsonl; OUT.state says what OUT belongs to.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, TYPE_CHECKING
+from typing import Any, BinaryIO, NoReturn
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.files import read_json, write_json
-
-if TYPE_CHECKING:
-    from giellm_utils.inference.extractor import Extractor
+from giellm_utils.core.schema import Level
+from giellm_utils.inference.extractor import Extractor
+from giellm_utils.models.bundle import CARD
 
 #: Longest input line in bytes; a longer one is a bad line, read over without being held.
 LONGEST_LINE = 16 << 20
@@ -37,11 +36,13 @@ class ExtractFileError(GiellmError, ValueError):
 
 @dataclass(frozen=True)
 class Counts:
-    """Lines of the input so far: extracted, bad, and (of the extracted) found done at the start."""
+    """Lines of the input so far: extracted, bad, (of the extracted) found done at the start, and (of those
+    extracted now) cut into pieces."""
 
     good: int
     bad: int
     resumed: int
+    cut: int = 0
 
 
 # -- lines -----------------------------------------------------------------------------------------
@@ -132,7 +133,7 @@ def model_digest(folder: Path) -> str:
     if not folder.is_dir():
         return ""
     digest = hashlib.sha256()
-    small = ("giellm.json", "adapter_config.json", "config.json")
+    small = (CARD, "adapter_config.json", "config.json")
     for path in sorted(p for p in folder.rglob("*") if p.name in small or p.suffix == ".safetensors"):
         with path.open("rb") as file:
             size = path.stat().st_size
@@ -174,7 +175,7 @@ def _last_done(out: Path, state_path: Path, state: dict[str, Any],
 # -- a file ----------------------------------------------------------------------------------------
 
 
-def extract_file(extractor: Extractor, source: Path, out: Path, *, tasks: list[str], level: str = "joint",
+def extract_file(extractor: Extractor, source: Path, out: Path, *, tasks: list[str], level: Level = "joint",
                  model: str = "", overwrite: bool = False, quiet: bool = False) -> Counts:
     """Extract every line of `source` (JSONL, {"id"?, "text"}) into `out`, going on from what it holds.
 
@@ -184,7 +185,7 @@ def extract_file(extractor: Extractor, source: Path, out: Path, *, tasks: list[s
     belongs to something else or another process writes it, ExtractionError for tasks or a level that
     the model does not have.
     """
-    errors, state_path = out.with_name(out.name + ".errors.jsonl"), out.with_name(out.name + ".state")
+    errors, state_path = (out.with_name(out.name + end) for end in (".errors.jsonl", ".state"))
     if source.resolve() in (p.resolve() for p in (out, errors, state_path)):
         raise ExtractFileError(f"{source} is both input and output; give another -o")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -205,38 +206,45 @@ def extract_file(extractor: Extractor, source: Path, out: Path, *, tasks: list[s
         stream = lines(stack.enter_context(source.open("rb")))
         bar = stack.enter_context(tqdm(total=_count_lines(source), desc=source.name, unit="line",
                                        disable=quiet, mininterval=1, ncols=90))
-        blank = _skip(stream, last, row, out, source)
+        resumed = last - bad - _skip(stream, last, row, out, source)
         bar.update(last)
-        resumed = good = last - bad - blank
         # Unbuffered: a line is in the file when its write returns, also if we are killed.
-        good_file = stack.enter_context(out.open("ab", buffering=0))
-        bad_file = stack.enter_context(errors.open("ab", buffering=0))
-        given: dict[int, tuple[int, dict[str, Any]]] = {}  # number of the text -> (line, row)
-
-        def refuse(number: int, reason: str) -> None:
-            nonlocal bad
-            # At once, ahead of OUT if need be: what stands after the last line of OUT is met again.
-            _write(bad_file, {"line": number, "reason": reason})
-            bad += 1
-
-        def texts() -> Iterator[str]:
-            for count, (number, row) in enumerate(_rows(stream, refuse)):
-                given[count] = number, row
-                yield row["text"]
-
-        def refuse_text(index: int, reason: str) -> None:
-            refuse(given.pop(index)[0], reason)
-
-        for extraction in extractor.extract(texts(), tasks, level, refuse_text):
-            number, row = given.pop(extraction.index)
-            known = {"id": row["id"]} if "id" in row else {}
-            _write(good_file, {"line": number, **known, **extraction.to_json()})
-            good += 1
-            bar.update(number - bar.n)
-        bar.update(bar.total - bar.n)
-    if not bad:
+        files = [stack.enter_context(path.open("ab", buffering=0)) for path in (out, errors)]
+        new = _extract(extractor, stream, *files, bar, tasks, level)
+    counts = Counts(resumed + new.good, bad + new.bad, resumed, new.cut)
+    if not counts.bad:
         errors.unlink(missing_ok=True)
-    return Counts(good, bad, resumed)
+    return counts
+
+
+def _extract(extractor: Extractor, stream: Iterator[tuple[int, bytes | None]], good_file: BinaryIO,
+             bad_file: BinaryIO, bar: tqdm, tasks: list[str], level: Level) -> Counts:
+    """Extract the lines of `stream` into the two files, showing how far it came; counts what is new."""
+    good = bad = cut = 0
+    given: dict[int, tuple[int, dict[str, Any]]] = {}  # number of the text -> (line, row)
+
+    def refuse(number: int, reason: str) -> None:
+        nonlocal bad
+        # At once, ahead of OUT if need be: what stands after the last line of OUT is met again.
+        _write(bad_file, {"line": number, "reason": reason})
+        bad += 1
+
+    def texts() -> Iterator[str]:
+        for count, (number, row) in enumerate(_rows(stream, refuse)):
+            given[count] = number, row
+            yield row["text"]
+
+    def refuse_text(index: int, reason: str) -> None:
+        refuse(given.pop(index)[0], reason)
+
+    for extraction in extractor.extract(texts(), tasks, level, refuse_text):
+        number, row = given.pop(extraction.index)
+        known = {"id": row["id"]} if "id" in row else {}
+        _write(good_file, {"line": number, **known, **extraction.to_json()})
+        good, cut = good + 1, cut + (extraction.pieces > 1)
+        bar.update(number - bar.n)
+    bar.update(bar.total - bar.n)
+    return Counts(good, bad, 0, cut)
 
 
 def _rows(stream: Iterator[tuple[int, bytes | None]],

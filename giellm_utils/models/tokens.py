@@ -15,20 +15,25 @@ from tokenizers import AddedToken
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from giellm_utils.core.settings import ConfigError
-from giellm_utils.formats.giellm import Converter
+from giellm_utils.formats.base import Format
+from giellm_utils.formats.giellm import GiellmFormat
 
 
-def schema_tokens(converters: Iterable[Converter]) -> list[str]:
+def schema_tokens(formats: Iterable[Format]) -> list[str]:
     """The fixed pieces of the tasks' prompts and targets, each once: text labels behind their opening
     mark, Instruction Words, word labels between their marks, and the sign of no items.
 
     A text label's closing mark stays a token of its own: llguidance 1.9 takes every added token that
-    looks like <...> for a special one, which no grammar of ours would then allow.
+    looks like <...> for a special one, which no grammar of ours would then allow. Raises ConfigError for
+    a format that is not ours: its marks are others.
     """
     found: dict[str, None] = {}
-    for converter in converters:
-        task = converter.task
-        found |= dict.fromkeys(converter.open + label for label in task.text_labels)
+    for fmt in formats:
+        if not isinstance(fmt, GiellmFormat):
+            raise ConfigError(f"training.single_tokens is made for formats giellm and giellm-card, not "
+                              f"{fmt.name}; set it to false")
+        task = fmt.task
+        found |= dict.fromkeys(fmt.open + label for label in task.text_labels)
         for part in task.parts:
             first = ":" if part.shape == "span" else ";"
             found |= dict.fromkeys([part.instruction, *(f"{first}{label};" for label in part.labels)])
@@ -36,8 +41,9 @@ def schema_tokens(converters: Iterable[Converter]) -> list[str]:
     return list(found)
 
 
-def add_tokens(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel, strings: Sequence[str]) -> list[int]:
-    """Make each of `strings` one token of both and return their ids, in order.
+def add_tokens(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel,
+               strings: Sequence[str]) -> list[int]:
+    """Make each of `strings` one token of both, in place, and return their ids, in order.
 
     A new row starts as the mean of the rows of the pieces that spelled the string before: the model
     starts from what it knew of the label. Raises ConfigError for a model whose output layer is not tied

@@ -1,194 +1,89 @@
-"""Tables of the data sheets, made from results/corpus: a document holds `<!-- table:NAME -->` ...
-`<!-- /table -->` and whatever stands between is replaced, so that no number there is typed by hand."""
+"""Marked tables of README.md and docs/*.md, made anew from results/, so that no number is typed by hand.
+
+Whatever stands between `<!-- KIND:NAME -->` and `<!-- /KIND -->` is replaced. KIND results, summary,
+effects or decodings: a table of run NAME (run_tables). KIND table: NAME is one of corpus_tables.TABLES, or
+FOLDER/FILE for a measurement (measurements.TABLES), such as bench/open-scnm.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+from giellm_utils.core.files import read_json, write_text
+from giellm_utils.core.paths import ROOT
+from giellm_utils.reporting import corpus_tables, measurements, run_tables
+from giellm_utils.reporting.results import ReportError, RunResults
+from giellm_utils.reporting.tables import markdown
 
-from giellm_utils.core.files import StorageError, read_json, write_text
-from giellm_utils.data.registry import TASKS
-from giellm_utils.reporting.published import composition_table, statistics_table, tcree_labels
-from giellm_utils.reporting.tables import _MISSING, interval, markdown, percent
-
-Report = Mapping[str, Any]
-_MARKED = re.compile(r"(<!-- table:(\S+) -->\n)(.*?)(<!-- /table -->)", re.S)
-_SCPOS = tuple(name for name in TASKS if name.startswith("scpos"))
-#: Data sheet -> its columns: (heading, task, variant of statistics.json).
-SHEETS: dict[str, tuple[tuple[str, str, str], ...]] = {
-    "scnm-mini": (("SCNM-mini", "scnm", "embedded"),),
-    "scpos-mini": tuple((TASKS[name].title, name, "embedded") for name in _SCPOS),
-    "tcree-mini": (("TCREE-mini", "tcree", "embedded"),),
-    "scnm-open": (("SCNM-open", "scnm", "open"),),
-    "scpos-open": tuple((TASKS[name].title, name, "open") for name in _SCPOS),
-    "tcree-open": (("coupled label", "tcree", "open"), ("blind label", "tcree", "open-blind")),
-}
-#: What _agreement of corpus_report counts -> how a table says it.
-_REASONS = {"other_lexicon": "word not in morph's noun list under that polarity",
-            "another_label": "same surface, another polarity",
-            "other_class": "an adjective or predicate for morph",
-            "cuts_token": "cuts a token", "inside_morph_word": "inside or across a longer morph word",
-            "condition": "left out by another condition of morph", "other_form": "listed under another form"}
+_KINDS = "|".join(("table", *run_tables.KINDS))
+_MARKED = re.compile(rf"(<!-- ({_KINDS}):(\S+) -->\n)(.*?)(<!-- /\2 -->)", re.S)
 
 
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{label} {count:,}" for label, count in counts.items()) or _MISSING
+class Tables:
+    """Every table that a document can ask for, made from one folder of results."""
+
+    def __init__(self, results: Path) -> None:
+        self.results = results
+
+    @cached_property
+    def _corpus(self) -> tuple[Any, Any]:
+        return tuple(read_json(self.results / "corpus" / name) for name in ("rules.json", "statistics.json"))
+
+    def make(self, kind: str, name: str) -> str:
+        """The Markdown of one mark; raises ReportError for a name that nobody knows."""
+        if kind != "table":
+            return run_tables.KINDS[kind](RunResults(self.results / name))
+        folder, _, file = name.partition("/")
+        if folder in measurements.TABLES:
+            path = self.results / folder / f"{file}.json"
+            return measurements.TABLES[folder](read_json(path)) if path.exists() else "Not measured yet.\n"
+        if name in corpus_tables.TABLES:
+            return markdown(corpus_tables.TABLES[name](*self._corpus))
+        raise ReportError(f"no table {name!r}; known tables: {', '.join(corpus_tables.TABLES)}, "
+                          f"{', '.join(f'{folder}/FILE' for folder in measurements.TABLES)}")
 
 
-# -- tables ----------------------------------------------------------------------------------------------
+def render(document: str, results: Path, where: str = "document") -> str:
+    """`document` with every marked table made anew from `results`.
 
-
-def sheet_table(name: str, rules: Report, statistics: Report) -> pd.DataFrame:
-    """The facts of one data sheet: a row a fact, a column a dataset of SHEETS[name]."""
-    columns = {head: _facts(found) for head, found in _of(name, statistics)}
-    return pd.DataFrame(columns).rename_axis("fact").reset_index()
-
-
-def _of(name: str, statistics: Report) -> list[tuple[str, Report]]:
-    return [(head, statistics["datasets"][task][variant]) for head, task, variant in SHEETS[name]]
-
-
-def _facts(found: Report) -> dict[str, str]:
-    splits, distinct, lengths = found["splits"], found["distinct_labels"], found["characters"]
-    scores = found["baselines"]
-    facts = {
-        "train / dev / test": " / ".join(f"{splits[s]:,}" for s in ("train", "dev", "test")),
-        "text labels": _counts({label: sum(c.values()) for label, c in found["text_labels"].items()}),
-        "words": _counts(found["word_labels"]),
-        "word labels used (of)": f"{distinct['word']} ({distinct['word_defined']})",
-        "items with words, all / test": " / ".join(map(percent, found["with_words"].values())),
-        "words per item, all / test": " / ".join(f"{v:.2f}" for v in found["words_per_item"].values()),
-        "characters, mean / median / longest": " / ".join(f"{v:g}" for v in lengths.values()),
-        "majority TL (test)": interval(scores["majority"]["tl"]),
-        "majority, balanced TL": interval(scores["majority"]["tl_balanced"]),
-        "always-empty WL": interval(scores["majority"]["wl_exact"])}
-    if "lexicon" in scores:
-        facts |= {"lexicon TL": interval(scores["lexicon"]["tl"]),
-                  "lexicon, balanced TL": interval(scores["lexicon"]["tl_balanced"]),
-                  "lexicon WL": interval(scores["lexicon"]["wl_exact"]),
-                  "lexicon word F1": interval(scores["lexicon"]["f1"])}
-    return facts | {"licence of the source": found["licence"]}
-
-
-def _sources(name: str, rules: Report, statistics: Report) -> pd.DataFrame:
-    files = {f["name"]: f["sha256"] for _, found in _of(name, statistics) for f in found["files"]}
-    return pd.DataFrame({"file": list(files), "sha256": [f"`{h}`" for h in files.values()]})
-
-
-def _statistics(source: str, rules: Report, statistics: Report) -> pd.DataFrame:
-    table = statistics_table(statistics, source)
-    for column in table.columns[1:]:
-        shares = column.startswith(("majority", "always", "lexicon")) or column == "with words"
-        table[column] = [percent(v) if shares else f"{v:.2f}" if column == "words per item" else f"{v:,}"
-                         for v in table[column]]
-    return table
-
-
-def _composition(rules: Report, statistics: Report) -> pd.DataFrame:
-    table = composition_table(statistics)
-    for column in table.columns[1:]:
-        table[column] = [percent(v) if column.startswith("share") else f"{v:,}" for v in table[column]]
-    return table
-
-
-def _agreement_of_labels(rules: Report, statistics: Report) -> pd.DataFrame:
-    rows = {name: row for name, row in statistics["agreement"].items() if "kappa" in row}
-    return pd.DataFrame([{"passes": name, "items": f"{row['n']:,}", "agreement": percent(row["agreement"]),
-                          "Cohen's κ": f"{row['kappa']:.3f}"} for name, row in rows.items()])
-
-
-def _judges(rules: Report, statistics: Report) -> pd.DataFrame:
-    found = statistics["agreement"]["scpos, JRTE judges"]
-    return pd.DataFrame([{"distinct polar sentences": f"{found['n']:,}",
-                          "judges a sentence": " or ".join(found["judges"]),
-                          "unanimous": percent(found["unanimous"])}])
-
-
-def _rules(corpus: str, rules: Report, statistics: Report) -> pd.DataFrame:
-    found = rules["corpora"][corpus]
-    return pd.DataFrame([{
-        "rule": name, "words": f"{r['words']:,}", "by label": _counts(r["by_label"]),
-        "sentences with a word": f"{r['sentences_with_word']:,} of {found['sentences']:,}",
-        "share": percent(r["share_with_word"]), "words per sentence": f"{r['words_per_sentence']:.2f}",
-        "not whole tokens": f"{r['not_whole_tokens']:,}"} for name, r in found["rules"].items()])
-
-
-def _rule_agreement(corpus: str, rules: Report, statistics: Report) -> pd.DataFrame:
-    found = rules["corpora"][corpus]["agreement"]
-    return pd.DataFrame([{
-        "scan rule against morph:scpos-n": name, "in both": f"{a['common']:,}",
-        "scan only": f"{sum(a['only_scan'].values()):,}", "morph only": f"{sum(a['only_morph'].values()):,}",
-        "word F1": f"{a['f1']:.3f}", "scan's words found by morph": percent(a["scan_words_found_by_morph"]),
-        "morph's words found by scan": percent(a["morph_words_found_by_scan"]),
-        "sentences that differ": percent(a["sentences_differ"])} for name, a in found.items()])
-
-
-def _reasons(corpus: str, rules: Report, statistics: Report) -> pd.DataFrame:
-    found = rules["corpora"][corpus]["agreement"]
-    rows = [(side, reason) for side in ("only_scan", "only_morph") for reason in _REASONS
-            if any(reason in a[side] for a in found.values())]
-    return pd.DataFrame([{"found by": side.removeprefix("only_") + " only", "why": _REASONS[reason],
-                          **{name: f"{a[side].get(reason, 0):,}" for name, a in found.items()}}
-                         for side, reason in rows])
-
-
-def _sampling(rules: Report, statistics: Report) -> pd.DataFrame:
-    def said(found: Mapping[str, Any]) -> str:
-        return f"{found['with_word']:,} of {found['sentences']:,} ({percent(found['share'])})"
-
-    return pd.DataFrame([{"set": TASKS[name].title, "split": split, "natural": said(found["natural"]),
-                          "sampled": said(found["sampled"])}
-                         for name, splits in rules["corpora"]["jrte"]["sampling"].items()
-                         for split, found in splits.items()])
-
-
-#: Name in a document -> table of (rules.json, statistics.json).
-TABLES: dict[str, Callable[[Report, Report], pd.DataFrame]] = {
-    **{f"sheet:{name}": partial(sheet_table, name) for name in SHEETS},
-    **{f"sources:{name}": partial(_sources, name) for name in SHEETS},
-    **{f"statistics:{source}": partial(_statistics, source) for source in ("open", "embedded")},
-    **{f"rules:{corpus}": partial(_rules, corpus) for corpus in ("mini", "jrte")},
-    **{f"rule-agreement:{corpus}": partial(_rule_agreement, corpus) for corpus in ("mini", "jrte")},
-    **{f"reasons:{corpus}": partial(_reasons, corpus) for corpus in ("mini", "jrte")},
-    "composition": _composition, "label-agreement": _agreement_of_labels, "judges": _judges,
-    "sampling": _sampling,
-    "tcree-labels": lambda rules, statistics: tcree_labels(statistics),
-}
-
-
-# -- documents -------------------------------------------------------------------------------------------
-
-
-def render(document: str, rules: Report, statistics: Report, where: str = "document") -> str:
-    """`document` with every marked table made anew.
-
-    Raises StorageError naming `where` and the table for a name that is not in TABLES and for a mark
-    without its end.
+    Raises ReportError naming `where` and the table for an unknown name, a run without that result, and a
+    mark without its end.
     """
-    def table(match: re.Match[str]) -> str:
-        start, name, _, end = match.groups()
-        if name not in TABLES:
-            raise StorageError(f"{where}: no table {name!r}; known tables: {', '.join(TABLES)}")
-        return start + markdown(TABLES[name](rules, statistics)) + end
+    tables = Tables(results)
 
-    marks = document.count("<!-- table:"), document.count("<!-- /table -->"), len(_MARKED.findall(document))
+    def table(match: re.Match[str]) -> str:
+        start, kind, name, _, end = match.groups()
+        try:
+            return start + tables.make(kind, name) + end
+        except ReportError as error:
+            raise ReportError(f"{where}: {error}") from None
+
+    marks = (len(re.findall(rf"<!-- (?:{_KINDS}):", document)),
+             len(re.findall(rf"<!-- /(?:{_KINDS}) -->", document)), len(_MARKED.findall(document)))
     if len(set(marks)) != 1:
-        raise StorageError(f"{where}: {marks[0]} table marks but {marks[1]} ends; close each "
-                           "<!-- table:NAME --> line with <!-- /table -->")
+        raise ReportError(f"{where}: {marks[0]} table marks but {marks[1]} ends, of which {marks[2]} fit; "
+                          "close each <!-- KIND:NAME --> line with <!-- /KIND -->")
     return _MARKED.sub(table, document)
 
 
-def update_docs(docs: Path, results: Path) -> list[Path]:
-    """Make the tables of every .md file of `docs` anew from `results`; returns the files that changed.
+def prose(document: str) -> str:
+    """`document` without its marked tables: what was written by hand."""
+    return _MARKED.sub("", document)
 
-    Raises StorageError as `render` does, before any file is written.
+
+def documents(root: Path = ROOT) -> Iterator[Path]:
+    """The documents whose tables are made: README.md and docs/*.md."""
+    yield from (p for p in (root / "README.md", *sorted((root / "docs").glob("*.md"))) if p.exists())
+
+
+def refresh(root: Path = ROOT) -> list[Path]:
+    """Make the tables of every document anew from results/; returns the files that changed.
+
+    Raises ReportError as `render` does, before any file is written.
     """
-    rules, statistics = (read_json(results / name) for name in ("rules.json", "statistics.json"))
-    made = {path: render(path.read_text("utf-8"), rules, statistics, path.name)
-            for path in sorted(docs.glob("*.md"))}
+    made = {path: render(path.read_text("utf-8"), root / "results", path.name) for path in documents(root)}
     return [write_text(path, text) for path, text in made.items() if path.read_text("utf-8") != text]

@@ -8,18 +8,25 @@ so that a text cannot hide anything or reorder the page.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
-from giellm_utils.core.markup import (
-    FAINT, INK, PAPER, RULE, Html, Mark, _BASE, highlight, safe, tints)
-from giellm_utils.core.schema import Record, Task
-from giellm_utils.data.offsets import locate_relation, locate_spans
+from giellm_utils.core.answer import items_from_json
+from giellm_utils.core.artifacts import Decodings, Score, SystemScores
+from giellm_utils.core.markup import FAINT, highlight, Html, INK, Mark, PAPER, RULE, safe, tints
+from giellm_utils.core.schema import Item, Record, Task
+from giellm_utils.data.offsets import locate
 from giellm_utils.evaluation.score import COMPARED
-from giellm_utils.reporting.titles import MAIN_METRICS, METRIC_TITLES, SYSTEM_TITLES
+from giellm_utils.reporting.titles import FEW_METRICS, MAIN_METRICS, metric_title
+from giellm_utils.systems import registry
 
+#: Which documents a table counts: fields of SystemScores.
+Group = Literal["all", "with_words", "empty_gold"]
+#: Problems that carry no detail of their own.
+_EXPLAINED = {"truncated": "the budget of new tokens ran out"}
+_BASE = f"color:{INK};background:{PAPER};"
 _RIGHT, _WRONG = "#00785A", "#B84A00"
 _SMALL = f"color:{FAINT};background:{PAPER};font-size:85%;"
 #: Of a table cell; its colours are its row's, said once there, for a notebook must stay below 1 MB.
@@ -36,10 +43,10 @@ def _page(parts: Iterable[str]) -> Html:
     return Html(f'<div style="{_BASE}padding:8px;line-height:1.9;text-align:left;">{"".join(parts)}</div>')
 
 
-def _item(label: str, surfaces: Sequence[str]) -> str:
-    if len(surfaces) == 2:
-        return f"{safe(surfaces[0])} –[<b>{safe(label)}</b>]→ {safe(surfaces[1])}"
-    return f"<b>{safe(label)}</b> {safe(surfaces[0])}"
+def _item(item: Item) -> str:
+    if len(item.surfaces) == 2:
+        return f"{safe(item.surfaces[0])} –[<b>{safe(item.label)}</b>]→ {safe(item.surfaces[1])}"
+    return f"<b>{safe(item.label)}</b> {safe(item.surfaces[0])}"
 
 
 def _count(shown: int, total: int, what: str) -> str:
@@ -58,8 +65,7 @@ def records(records: Sequence[Record], task: Task, limit: int = 20) -> Html:
         marks = [Mark(s.start, s.end, w.label, w.tail is not None) for w in record.words for s in w.spans]
         lines = []
         for part in task.parts if listed else ():
-            items = [_item(w.label, [s.of(record.text) for s in w.spans])
-                     for w in record.words if w.kind == part.kind]
+            items = [_item(item) for item in record.items() if item.kind == part.kind]
             lines.append(f'<div style="{_SMALL}padding-left:16px;">{safe(part.instruction)}: '
                          f'{" · ".join(items) or safe(task.none)}</div>')
         out.append(f'<div style="{_BASE}border-bottom:1px solid {RULE};padding:4px 0;">{_chip(record.label)}'
@@ -86,50 +92,65 @@ def side_by_side(rows: Iterable[Mapping[str, str]]) -> Html:
                          (_CELL + "white-space:nowrap;", _CODE, _CODE))])
 
 
-def scores_table(scores_of_task: Mapping[str, Mapping[str, Any]], group: str = "all",
+def scores_table(systems: Mapping[str, SystemScores], group: Group = "all",
                  metrics: Sequence[str] = MAIN_METRICS) -> Html:
     """Systems by metrics of one task, each cell "value [low, high]" in per cent (95 % interval).
 
-    `scores_of_task` is {system: {group: {metric: {"value", "low", "high", "n"} or None}}} with values
-    in [0, 1]; `group` names the documents: "all", "with_words", "empty_gold". Metrics that no system
-    has are left out.
+    `group` names the documents: all, those with gold words or those without. Metrics that no system has
+    are left out.
     """
-    found = {s: {m: v for m in metrics if (v := scores.get(group, {}).get(m)) is not None}
-             for s, scores in scores_of_task.items()}
-    metrics = [m for m in metrics if any(m in scores for scores in found.values())]
-    systems = sorted(found, key=lambda s: list(SYSTEM_TITLES).index(s) if s in SYSTEM_TITLES else 99)
+    return _scores([((), name, system) for name, system in _in_order(systems)], (), group, metrics)
+
+
+def datasets_table(tasks: Mapping[str, Mapping[str, SystemScores]], group: Group = "all",
+                   metrics: Sequence[str] = FEW_METRICS) -> Html:
+    """Several tasks in one table: `scores_table` with few metrics and the dataset in the first column."""
+    return _scores([((f"<b>{safe(task)}</b>",), name, system) for task, systems in tasks.items()
+                    for name, system in _in_order(systems)], ("dataset",), group, metrics)
+
+
+def _in_order(systems: Mapping[str, SystemScores]) -> list[tuple[str, SystemScores]]:
+    return [(name, systems[name]) for name in registry.ordered(systems)]
+
+
+def _scores(rows: Sequence[tuple[tuple[str, ...], str, SystemScores]], head: tuple[str, ...], group: Group,
+            metrics: Sequence[str]) -> Html:
+    """Rows (leading cells, system, its scores) as a table; `n` is the number of documents in `group`."""
+    metrics = [m for m in metrics if any(getattr(system, group).get(m) for *_, system in rows)]
+    cells = []
+    for leading, name, system in rows:
+        n = {"all": system.n, "empty_gold": system.n_empty_gold}.get(group, system.n - system.n_empty_gold)
+        cells.append((*leading, f"<b>{safe(registry.title(name))}</b>",
+                      *(_score(getattr(system, group).get(m)) for m in metrics), f"{n:,}"))
+    return _numbers((*head, "per cent", *(safe(metric_title(m)) for m in metrics), "n"), cells, len(head) + 1)
+
+
+def decodings_table(tasks: Mapping[str, Mapping[str, Decodings]], condition: str) -> Html:
+    """Free against constrained decoding of one condition, a row a task and way of decoding; metrics in
+    per cent."""
     rows = []
-    for system in systems:
-        sizes = sorted({v["n"] for v in found[system].values() if v.get("n") is not None})
-        rows.append((f"<b>{safe(SYSTEM_TITLES.get(system, system))}</b>",
-                     *(_score(found[system].get(m)) for m in metrics), ", ".join(map(str, sizes)) or "–"))
-    style = _CELL + "white-space:nowrap;text-align:right;"
-    head = ("per cent", *(safe(METRIC_TITLES.get(m, m)) for m in metrics), "n")
-    return _page([_table(head, rows, (_CELL + "white-space:nowrap;", *[style] * (len(metrics) + 1)))])
-
-
-def decodings_table(tasks: Mapping[str, Mapping[str, Mapping[str, Any]]], job: str) -> Html:
-    """Free against constrained decoding of one job, a row a task and way of decoding, as
-    evaluation.compare_decodings gives them ({task: {job: {decoding: ...}}}); metrics in per cent."""
-    rows, metrics = [], COMPARED
-    for task, jobs in tasks.items():
-        for decoding in ("free", "constrained"):
-            if found := jobs.get(job, {}).get(decoding):
-                speed = found["items_per_second"]
-                rows.append((f"<b>{safe(task)}</b>", safe(decoding), *(_score(found[m]) for m in metrics),
+    for task, conditions in tasks.items():
+        for name in ("free", "constrained"):
+            if found := getattr(conditions.get(condition), name, None):
+                speed = found.items_per_second
+                rows.append((f"<b>{safe(task)}</b>", name, *(_score(found.scores.get(m)) for m in COMPARED),
                              "–" if speed is None else f"{speed:.1f}"))
-    style = _CELL + "white-space:nowrap;text-align:right;"
-    head = ("dataset", "decoding", *(safe(METRIC_TITLES[m]) for m in metrics), "items/s")
-    return _page([_table(head, rows, (*[_CELL + "white-space:nowrap;"] * 2, *[style] * (len(metrics) + 1)))])
+    return _numbers(("dataset", "decoding", *(safe(metric_title(m)) for m in COMPARED), "items/s"), rows, 2)
 
 
-def _score(score: Mapping[str, Any] | None) -> str:
-    if score is None or score["value"] is None:
+def _numbers(head: Sequence[str], rows: Iterable[Sequence[str]], names: int) -> Html:
+    """A table of ready cells: `names` columns of names, then columns of numbers."""
+    name = _CELL + "white-space:nowrap;"
+    return _page([_table(head, rows, [name] * names + [name + "text-align:right;"] * (len(head) - names))])
+
+
+def _score(score: Score | None) -> str:
+    if score is None or score.value is None:
         return "–"
     interval = ""
-    if score.get("low") is not None and score.get("high") is not None:
-        interval = f' <span style="{_SMALL}">[{100 * score["low"]:.1f}, {100 * score["high"]:.1f}]</span>'
-    return f'{100 * score["value"]:.1f}{interval}'
+    if score.low is not None and score.high is not None:
+        interval = f' <span style="{_SMALL}">[{100 * score.low:.1f}, {100 * score.high:.1f}]</span>'
+    return f"{100 * score.value:.1f}{interval}"
 
 
 # -- predictions ---------------------------------------------------------------------------------
@@ -148,48 +169,33 @@ class Diff(NamedTuple):
 
 
 def compare(row: Mapping[str, Any]) -> Diff:
-    """Gold against parsed, as `wl_set` and TL see it, for the levels that the gold target holds."""
-    gold, parsed = row["gold"], row["parsed"]
-    label = gold.get("label") or ""
-    # A target is "<label>" + words, "<label>" or words alone; marks are one character each.
-    with_label = bool(label) and gold["target"][1:1 + len(label)] == label
-    with_words = not with_label or len(gold["target"]) > len(label) + 2
-    wanted, given = ([_key(i) for i in side["items"]] if with_words else [] for side in (gold, parsed))
-    return Diff(parsed["label"] == label if with_label else None,
-                Counter(wanted) - Counter(given), Counter(given) - Counter(wanted))
+    """Gold against answer, as `wl_set` and TL see it, for what the row's level asks."""
+    gold, answer = row["gold"], row["answer"]
+    wanted, given = (Counter(items_from_json(side["items"]) if row["level"] != "text" else ())
+                     for side in (gold, answer))
+    right = None if row["level"] == "words" else answer["label"] == gold["label"]
+    return Diff(right, wanted - given, given - wanted)
 
 
-def _key(item: Mapping[str, Any]) -> tuple[str, str, tuple[str, ...]]:
-    return item["kind"], item["label"], tuple(item["surfaces"])
-
-
-def _marks(items: Sequence[Mapping[str, Any]], text: str) -> list[Mark]:
-    """Places of `items` in `text`, part by part; what is not in the text has none."""
-    marks: list[Mark] = []
-    by_kind: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for item in items:
-        if len(item["surfaces"]) == 1:
-            by_kind[item["kind"]].append(item)
-        elif places := locate_relation(*item["surfaces"], text):
-            marks += [Mark(s.start, s.end, item["label"], True) for s in places]
-    for group in by_kind.values():
-        places = locate_spans([item["surfaces"][0] for item in group], text)
-        marks += [Mark(s.start, s.end, item["label"]) for item, s in zip(group, places, strict=True) if s]
-    return marks
+def _marks(items: Iterable[Item], text: str) -> list[Mark]:
+    """Where the items stand in `text`, by the rule they are scored by; what is not there has no mark."""
+    words = locate(items, text)
+    return [Mark(s.start, s.end, w.label, w.tail is not None) for w in words if w for s in w.spans]
 
 
 def predictions(rows: Iterable[Mapping[str, Any]], limit: int = 20,
                 only: Literal["right", "wrong"] | None = None) -> Html:
-    """A list of predictions to open and close: gold and predicted, missing and spurious items.
+    """A list of predictions to open and close: gold and answered, missing and spurious items.
 
-    `rows` are the dicts of predictions.jsonl; "right" is TL and the items as a multiset, where asked.
+    `rows` are those of inference.predictions: {"id", "level", "text", "gold": {"label", "items"},
+    "answer": {"label", "items", "problems", "raw"}}. "right" is TL and the items as a multiset, where asked.
     Raises ValueError for an unknown `only`.
     """
     if only not in ("right", "wrong", None):
         raise ValueError(f'only is {only!r}; give "right", "wrong" or None')
     compared = [(row, compare(row)) for row in rows]
     kept = [(row, diff) for row, diff in compared if only is None or diff.right == (only == "right")]
-    labels = (i["label"] for row, _ in kept for side in ("gold", "parsed") for i in row[side]["items"])
+    labels = (i["label"] for row, _ in kept for side in ("gold", "answer") for i in row[side]["items"])
     colours = tints(sorted(set(labels)))
     shown = [_prediction(row, diff, colours) for row, diff in islice(kept, limit)]
     head = (f'<div style="{_SMALL}">{sum(d.right for _, d in compared)} of {len(compared)} right'
@@ -198,29 +204,34 @@ def predictions(rows: Iterable[Mapping[str, Any]], limit: int = 20,
 
 
 def _prediction(row: Mapping[str, Any], diff: Diff, colours: Mapping[str, tuple[str, str]]) -> str:
-    text, gold, parsed = row["text"], row["gold"], row["parsed"]
+    text, gold, answer = row["text"], row["gold"], row["answer"]
     sign, colour = ("✓", _RIGHT) if diff.right else ("✗", _WRONG)
-    lines = []
-    for name, side in (("gold", gold), ("predicted", parsed)):
-        relations = [_item(i["label"], i["surfaces"]) for i in side["items"] if len(i["surfaces"]) == 2]
-        lines.append((name, (_chip(side["label"]) if side["label"] else "")
-                      + highlight(text, _marks(side["items"], text), colours)
-                      + (f'<div style="{_SMALL}">{" · ".join(relations)}</div>' if relations else "")))
+    lines = [("gold", _side(gold, text, row["level"], colours)),
+             ("predicted", _side(answer, text, row["level"], colours))]
     if diff.label_right is False:
-        lines.append(("text label", f'{safe(parsed["label"] or "none")} instead of {safe(gold["label"])}'))
+        lines.append(("text label", f'{safe(answer["label"] or "none")} instead of {safe(gold["label"])}'))
     for name, items in (("missing", diff.missing), ("spurious", diff.spurious)):
         if items:
-            lines.append((name, " · ".join(_item(label, surfaces) + (f" ×{n}" if n > 1 else "")
-                                           for (_, label, surfaces), n in items.items())))
-    problems = [f'{safe(p["name"])}: {safe(p["detail"])}' for p in row["problems"]]
-    if row.get("truncated"):
-        problems.append("truncated: the budget of new tokens ran out")
-    if problems:
+            lines.append((name, " · ".join(_item(item) + (f" ×{n}" if n > 1 else "")
+                                           for item, n in items.items())))
+    if problems := [f'{safe(p["name"])}: {safe(p["detail"] or _EXPLAINED.get(p["name"], ""))}'
+                    for p in answer["problems"]]:
         lines.append(("problems", " · ".join(problems)))
-    lines.append(("raw output", f'<code style="{_BASE}word-break:break-all;">{safe(row["output"])}</code>'))
+    if answer["raw"]:
+        lines.append(
+            ("raw output", f'<code style="{_BASE}word-break:break-all;">{safe(answer["raw"])}</code>'))
     table = _table(("", safe(str(row["id"]))), [(f"<b>{n}</b>", c) for n, c in lines],
                    (_CELL + "white-space:nowrap;", _CELL))
     return (f'<details style="{_BASE}border-bottom:1px solid {RULE};padding:2px 0;">'
             f'<summary style="{_BASE}cursor:pointer;">'
             f'<b style="color:{colour};background:{PAPER};">{sign}</b> {safe(text)}</summary>'
             f'{table}</details>')
+
+
+def _side(side: Mapping[str, Any], text: str, level: str, colours: Mapping[str, tuple[str, str]]) -> str:
+    """The text with gold's or the answer's label and items at the row's level; relations listed below."""
+    items = items_from_json(side["items"]) if level != "text" else ()
+    label = side["label"] if level != "words" else None
+    relations = [_item(item) for item in items if len(item.surfaces) == 2]
+    return ((_chip(label) if label else "") + highlight(text, _marks(items, text), colours)
+            + (f'<div style="{_SMALL}">{" · ".join(relations)}</div>' if relations else ""))

@@ -1,107 +1,124 @@
-"""From result files to figures, and from runs/ to what is committed: results/ and notebooks/.
-
-A run's result files are small JSON without texts, but for one attributed example sentence.
-"""
+"""The result files of one run as typed records, wherever they lie."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+from pydantic import BaseModel, ValidationError
 
-from giellm_utils.core.files import read_json, read_jsonl
+from giellm_utils.core import artifacts
+from giellm_utils.core.artifacts import FILES
+from giellm_utils.core.errors import GiellmError
+from giellm_utils.core.files import read_json, read_jsonl, StorageError
 from giellm_utils.core.paths import shown
-from giellm_utils.experiment.manifest import StageError
-from giellm_utils.reporting.figures import (
-    accuracy, confusion, effects, loss_curves, per_label_f1, style as plotting,
-    token_cost)
-from giellm_utils.reporting.figures.composition import composition as draw_composition
-from giellm_utils.reporting.figures.decoding_speed import speed
-from giellm_utils.reporting.figures.format_costs import peer_costs
-from giellm_utils.reporting.figures.headline import headline
-
-#: Result file -> the stage that writes it. In results/<run>/ they lie side by side.
-RESULT_FILES = {
-    "provenance.json": "01_inspect_data", "composition.json": "01_inspect_data", "leakage.json": "01_inspect_data",
-    "tokens.json": "02_convert_format", "history.jsonl": "03_train", "trainings.json": "03_train",
-    "scores.json": "04_evaluate", "decodings.json": "04_evaluate", "example.json": "04_evaluate",
-    "mre.json": "05_mutual_reinforcement",
-}
+from giellm_utils.core.sources import source_line
 
 
-class Results:
-    """The result files of one run, in runs/<name>/ (a folder a stage) or in results/<name>/ (flat)."""
+class ReportError(GiellmError, RuntimeError):
+    """Something that cannot be shown, drawn or published; the message says what is missing."""
+
+
+class RunResults:
+    """The result files of one run: runs/<name>/ (a folder a stage) or results/<name>/ (side by side).
+
+    Every property reads its file anew and is None where the run has not come that far. Raises ReportError
+    for a folder without results and StorageError for a file that is not what its name promises.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.flat = (folder / "provenance.json").exists()
-        if not self.flat and not (folder / "01_inspect_data").exists():
-            raise StageError(f"{shown(folder)} holds no results: give a folder below results/ or runs/")
+        if not self.flat and not (folder / artifacts.INSPECT).exists():
+            raise ReportError(f"{shown(folder)} holds no results: give a folder below results/ or runs/")
 
     def path(self, name: str) -> Path:
-        return self.folder / name if self.flat else self.folder / RESULT_FILES[name] / name
+        """Where a file of core.artifacts.FILES lies or would lie."""
+        return self.folder / name if self.flat else self.folder / FILES[name][0] / name
 
-    def read(self, name: str) -> Any:
-        """The content of a result file, None where the run has not come that far."""
-        path = self.path(name)
+    def has(self, *names: str) -> bool:
+        return all(self.path(name).exists() for name in names)
+
+    def _read(self, name: str) -> Any:
+        path, kind = self.path(name), FILES[name][1]
         if not path.exists():
             return None
-        return read_jsonl(path) if name.endswith(".jsonl") else read_json(path)
+        if name.endswith(".jsonl"):
+            return read_lines(path, kind)
+        return read_json(path) if kind is None else artifacts.read(path, kind)
+
+    @property
+    def provenance(self) -> artifacts.ProvenanceFile | None:
+        return self._read("provenance.json")
+
+    @property
+    def tasks(self) -> artifacts.TasksFile | None:
+        return self._read("tasks.json")
+
+    @property
+    def composition(self) -> artifacts.CompositionFile | None:
+        return self._read("composition.json")
+
+    @property
+    def leakage(self) -> dict[str, Any] | None:
+        """The report of data.leakage: counts and ids, no texts."""
+        return self._read("leakage.json")
+
+    @property
+    def tokens(self) -> artifacts.TokensFile | None:
+        return self._read("tokens.json")
+
+    @property
+    def history(self) -> list[artifacts.HistoryRow] | None:
+        return self._read("history.jsonl")
+
+    @property
+    def trainings(self) -> list[artifacts.Training] | None:
+        found = self._read("trainings.json")
+        return None if found is None else found.root
+
+    @property
+    def scores(self) -> artifacts.ScoresFile | None:
+        return self._read("scores.json")
+
+    @property
+    def decodings(self) -> artifacts.DecodingsFile | None:
+        return self._read("decodings.json")
+
+    @property
+    def example(self) -> artifacts.Example | None:
+        return self._read("example.json")
+
+    @property
+    def mre(self) -> artifacts.MreFile | None:
+        return self._read("mre.json")
 
     def source(self, task: str | None = None) -> str:
-        """The line at the foot of a figure: which data, which model, how trained."""
-        provenance = self.read("provenance.json")
-        if task or len(provenance) == 1:
-            data = provenance[task or next(iter(provenance))]["title"]
-        else:
-            served = sorted({p["source"] for p in provenance.values()})
-            stand_in = " (machine-written, stand-in)" if "embedded mini corpus" in served else ""
-            data = f"{len(provenance)} datasets, {' and '.join(served)}{stand_in}"
-        trainings = self.read("trainings.json") or []
-        model = sorted({f"{t['model']} · {t['method'].replace('lora', 'LoRA').replace('full', 'full fine-tuning')}"
-                        for t in trainings})
-        return " · ".join([data, *model])
+        """The line at the foot of a figure: which data (of one task or all), which model, how trained.
+
+        Raises ReportError for a run without provenance.json.
+        """
+        provenance = self.provenance
+        if provenance is None:
+            raise ReportError(f"{shown(self.folder)} has no provenance.json: run {artifacts.INSPECT} first")
+        return source_line(provenance, self.trainings or (), task)
 
 
-def draw(results: Results) -> Iterator[tuple[str, Any]]:
-    """(name, Figure) for every figure the result files at hand allow."""
-    composition = results.read("composition.json")
-    for task, stats in (composition or {}).items():
-        yield f"composition-{task}", draw_composition(task, stats, results.read("provenance.json")[task]["title"])
-    if tokens := results.read("tokens.json"):
-        yield "token-cost", token_cost.token_cost(tokens, results.source())
-    if history := results.read("history.jsonl"):
-        frame = pd.DataFrame(history)
-        for column in ("loss", "dev_loss"):
-            frame[column] = frame[column] if column in frame else float("nan")
-        yield "loss-curves", loss_curves.loss_curves(frame, results.source())
-    if scores := results.read("scores.json"):
-        yield "accuracy", accuracy.accuracy(scores, results.source())
-        for task, systems in scores["tasks"].items():
-            if best := systems.get("joint") or systems.get("text"):
-                if best["confusion"]:
-                    yield f"confusion-{task}", confusion.confusion(best["confusion"], task, results.source(task))
-            if (words := systems.get("joint") or systems.get("words")) and words["per_word_label"]:
-                yield f"per-label-f1-{task}", per_label_f1.per_label_f1(words["per_word_label"], results.source(task))
-        if example := results.read("example.json"):
-            yield "headline", headline(scores, example, results.source(example["task"]))
-    if (mre := results.read("mre.json")) and mre["effects"]:
-        yield "effects", effects.effects(mre["effects"], results.source())
+def read_lines(path: Path, kind: type[BaseModel]) -> list[Any]:
+    """The records of a JSON Lines file; raises StorageError naming the file, the line and the key."""
+    rows = []
+    for number, row in enumerate(read_jsonl(path), 1):
+        try:
+            rows.append(kind.model_validate(row))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise StorageError(f"{path}, record {number}: {'.'.join(map(str, first['loc']))} is not what a "
+                               f"{kind.__name__} holds ({first['msg']}); make it again") from None
+    return rows
 
 
-def draw_all(results: Path, out: Path) -> list[Path]:
-    """Save every figure of every run in `results` below `out`/<run>/, and those of benchmarks and token
-    costs; returns the files written."""
-    folders = sorted(p.parent for p in results.glob("*/provenance.json"))
-    if not folders:
-        raise StageError(f"{shown(results)} holds no run with a provenance.json; run: giellm publish RUN")
-    written = []
-    for folder in folders:
-        for name, figure in draw(Results(folder)):
-            written += plotting.save(figure, out / folder.name, name)
-    for folder, figure_of in (("bench", speed), ("token_costs", peer_costs)):
-        for path in sorted((results / folder).glob("*.json")):
-            written += plotting.save(figure_of(read_json(path)), out / folder, path.stem)
-    return written
+def run_folders(results: Path) -> list[Path]:
+    """The folders of runs directly below `results`; raises ReportError where there is none."""
+    if not (folders := sorted(p.parent for p in results.glob("*/provenance.json"))):
+        raise ReportError(f"{shown(results)} holds no run with a provenance.json; run: giellm publish RUN")
+    return folders

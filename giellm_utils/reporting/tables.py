@@ -1,26 +1,42 @@
-"""TODO"""
+"""How numbers and tables look in Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from giellm_utils.core.artifacts import Score
 from giellm_utils.core.files import write_json, write_text
 
-_MISSING = "–"
+#: A cell without a value.
+MISSING = "–"
 
 
-# -- formats ---------------------------------------------------------------------------------------------
+def rows_to_markdown(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table; cells that are None or NaN show a dash."""
+    lines = [list(map(str, head)), ["---"] * len(head),
+             *([MISSING if pd.isna(v) else str(v) for v in row] for row in rows)]
+    return "".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |\n" for row in lines)
 
 
 def markdown(table: pd.DataFrame) -> str:
     """`table` without its index as a Markdown table; cells that are missing show a dash."""
-    rows = [list(map(str, table.columns)), ["---"] * len(table.columns),
-            *([_MISSING if pd.isna(v) else str(v) for v in row] for row in table.itertuples(index=False))]
-    return "".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |\n" for row in rows)
+    return rows_to_markdown(table.columns, table.itertuples(index=False))
+
+
+def percent(share: float | None) -> str:
+    """`83.8 %`"""
+    return MISSING if share is None or pd.isna(share) else f"{share:.1%}".replace("%", " %")
+
+
+def score_cell(score: Score | None) -> str:
+    """`83.8 [75.0, 91.2]`, per cent; a dash where the metric does not apply or is undefined."""
+    if score is None or score.value is None:
+        return MISSING
+    return f"{100 * score.value:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
 
 
 def write_measured(path: Path, result: Mapping[str, Any], table: str) -> Path:
@@ -29,14 +45,3 @@ def write_measured(path: Path, result: Mapping[str, Any], table: str) -> Path:
     write_text(path.with_suffix(".md"), table)
     print(table)
     return path
-
-
-def percent(share: float | None) -> str:
-    return _MISSING if share is None or pd.isna(share) else f"{share:.1%}".replace("%", " %")
-
-
-def interval(score: Mapping[str, Any]) -> str:
-    """A score of statistics.json with its 95 % interval, percent."""
-    if score["value"] is None:
-        return _MISSING
-    return f"{percent(score['value'])} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"

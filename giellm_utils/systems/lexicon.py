@@ -1,4 +1,4 @@
-"""The lexicon look-up baseline of the SCPOS sets: words by the rule, text label by their majority.
+"""The lexicon look-up of the SCPOS sets: words by the rule, text label by their majority.
 
 No training beyond one count. Where a set's gold words come from this very rule (SCPOS-open, and all
 mini sets but RW) its word scores are 1 *by construction*: they are the ceiling, not an achievement,
@@ -12,48 +12,73 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from giellm_utils.core.schema import Level, Record, Word
+from giellm_utils.core.answer import Answer
+from giellm_utils.core.conditions import Look
+from giellm_utils.core.schema import Record, Task, Word
 from giellm_utils.data.lexicon import NEGATIVE, POSITIVE
-from giellm_utils.data.sets import scpos
-from giellm_utils.formats.giellm import Converter
-from giellm_utils.systems.floors import baseline_outputs
+from giellm_utils.systems.base import Entry, System
+from giellm_utils.systems.floors import Majority
 
-_TEXT_LABEL = {POSITIVE: scpos.LABELS["1"], NEGATIVE: scpos.LABELS["-1"]}
+if TYPE_CHECKING:
+    from giellm_utils.data.sets.scpos import Rule
 
 
-def lexicon_outputs(converter: Converter, train_records: Sequence[Record], records: Sequence[Record],
-                    level: Level = "joint", rule: scpos.Rule = "morph",
-                    lexicon: Path | None = None) -> list[dict[str, Any]]:
-    """One prediction {"output", "truncated"} a record, in the task's target format at `level`.
+class LexiconLookUp(System):
+    """Words: what `rule` finds in the text (the word classes of the task's own rule, canonical order).
 
-    Words: what `rule` finds in the text (the word classes of the task's own rule, canonical order).
-    Text label: the polarity that more words have; the most frequent label of `train_records` where
-    there is none or a tie (中立 has no vote). `train_records` may be empty at level words only.
-    `rule` and `lexicon` are those of scpos.load. Raises ValueError for a task outside SCPOS, a rule
-    the task does not have and missing train records, SourceError when a lexicon cannot be had.
+    Text label: the polarity that more words have; the majority class where there is none or a tie (中立
+    has no vote). `rule` and `lexicon` are those of data.sets.scpos.load. Raises ValueError for a task
+    outside SCPOS and a rule the task does not have, SourceError when a lexicon cannot be had.
     """
-    task = converter.task
-    if task not in scpos.TASKS:
-        raise ValueError(f"the lexicon baseline has no rule for task {task.name}; it has one for "
-                         f"{', '.join(t.name for t in scpos.TASKS)}")
-    find = scpos.finder(task, rule, lexicon)[0]
-    fallbacks = [""] * len(records) if level == "words" else [
-        row["output"] for row in baseline_outputs(converter, train_records, records, "text")["majority"]]
-    outputs = []
-    for record, fallback in zip(records, fallbacks, strict=True):
-        words = tuple(Word(scpos.KIND, polar.label, polar.span) for polar in find(record.text))
-        read = Record(record.id, task.name, record.text, record.label, words).validate(task)
-        label = None if level == "words" else majority_polarity(words)
-        head = fallback if label is None else converter.mark(label)
-        outputs.append({"output": head + ("" if level == "text" else converter.words(read.items())),
-                        "truncated": False})
-    return outputs
+
+    name, level = "lexicon", "joint"
+
+    def __init__(self, task: Task, rule: Rule = "morph", lexicon: Path | None = None) -> None:
+        # The sets load a morphological analyser, and every table imports this module.
+        from giellm_utils.data.sets import scpos
+
+        if task not in scpos.TASKS:
+            raise ValueError(f"the lexicon look-up has no rule for task {task.name}; it has one for "
+                             f"{', '.join(t.name for t in scpos.TASKS)}")
+        self._task, self._kind = task, scpos.KIND
+        self._find = scpos.finder(task, rule, lexicon)[0]
+        self._fallback = Majority(task)
+
+    def fit(self, records: Sequence[Record]) -> None:
+        """Count text labels for texts whose words do not decide; raises ValueError without records."""
+        self._fallback.fit(records)
+
+    def predict(self, records: Sequence[Record]) -> list[Answer]:
+        """Raises NotFittedError before `fit`."""
+        fallbacks = self._fallback.predict(records)
+        return [self._answer(r.text, fallback.label) for r, fallback in zip(records, fallbacks, strict=True)]
+
+    def _answer(self, text: str, fallback: str | None) -> Answer:
+        words = tuple(Word(self._kind, polar.label, polar.span) for polar in self._find(text))
+        # A record of our own puts the words into canonical order; its label is of no account.
+        read = Record("", self._task.name, text, self._task.text_labels[0], words).validate(self._task)
+        return Answer(majority_polarity(words) or fallback, tuple(read.items()))
 
 
 def majority_polarity(words: Iterable[Word]) -> str | None:
     """The text label of the polarity that more of the words have; None for a tie."""
-    votes = Counter(_TEXT_LABEL.get(word.label) for word in words)
-    positive, negative = (votes[label] for label in _TEXT_LABEL.values())
-    return None if positive == negative else _TEXT_LABEL[POSITIVE if positive > negative else NEGATIVE]
+    from giellm_utils.data.sets.scpos import LABELS
+
+    votes = Counter(word.label for word in words)
+    if votes[POSITIVE] == votes[NEGATIVE]:
+        return None
+    return LABELS["1" if votes[POSITIVE] > votes[NEGATIVE] else "-1"]
+
+
+def _has_rule(task: Task) -> bool:
+    from giellm_utils.data.sets import scpos
+
+    return task in scpos.TASKS
+
+
+ENTRIES = (
+    Entry("lexicon", "lexicon look-up", Look(colour="#CC79A7", marker="^"), "joint", order=12, floor=True,
+          make=LexiconLookUp, applies=_has_rule),
+)

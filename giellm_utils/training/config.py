@@ -1,24 +1,26 @@
-"""TODO"""
+"""The profile's section `training`, and the file that addresses one training."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from giellm_utils.core.conditions import get_condition
 from giellm_utils.core.settings import Section
 from giellm_utils.models.spec import ModelConfig
 
 
 class TrainingConfig(Section):
-    jobs: list[Literal["joint", "text", "words"]] = ["joint", "text", "words"]
+    #: What is trained and compared, by name (core.conditions).
+    conditions: list[str] = ["joint", "text", "words"]
     #: Splits trained on. Tune on [train] and measure on dev; the final run adds dev.
     splits: list[Literal["train", "dev"]] = ["train", "dev"]
     method: Literal["lora", "full"] = "lora"
     lora_r: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
     lora_dropout: float = Field(0.0, ge=0, lt=1)
-    #: Marks, labels and Instruction Words as single trainable tokens (single_tokens.py); LoRA only.
+    #: Marks, labels and Instruction Words as single trainable tokens (models.tokens); LoRA only.
     single_tokens: bool = False
     learning_rate: float = Field(1e-3, gt=0)
     warmup_ratio: float = Field(0.05, ge=0, lt=1)
@@ -31,10 +33,19 @@ class TrainingConfig(Section):
     max_tokens: int = Field(1024, ge=8)
     save_steps: int = Field(50, ge=1)
     log_steps: int = Field(10, ge=1)
-    #: Wall-clock cap a job, in minutes: training stops there, and the manifest says so.
+    #: Wall-clock cap a training, in minutes: it stops there, its summary says so, and more minutes resume it.
     minutes: float = Field(30.0, gt=0)
     #: A file of configs/accelerate, without .yaml.
     machine: str = "single"
+
+    @field_validator("conditions")
+    @classmethod
+    def _known(cls, conditions: list[str]) -> list[str]:
+        if not conditions or len(set(conditions)) != len(conditions):
+            raise ValueError(f"{conditions} must name at least one condition, each once")
+        for name in conditions:
+            get_condition(name)
+        return conditions
 
     @model_validator(mode="after")
     def _tokens_need_lora(self) -> TrainingConfig:
@@ -44,16 +55,21 @@ class TrainingConfig(Section):
         return self
 
 
-class TrainingJob(Section):
-    """What `python -m giellm_utils.training --config` reads: one job of one profile."""
+#: Keys that change what is learned; the others say where, how long and how often to save and log.
+LEARNED_FROM = ("splits", "method", "lora_r", "lora_alpha", "lora_dropout", "single_tokens", "learning_rate",
+                "warmup_ratio", "weight_decay", "epochs", "max_steps", "batch_size", "accumulate")
 
-    job: str
+
+class TrainingJob(Section):
+    """What `python -m giellm_utils.training.run --config training.yaml` reads: the training at one address.
+
+    Its rows are train.jsonl beside it, and dev.jsonl where a dev loss is measured; results go there too.
+    """
+
+    condition: str
+    task: str
     seed: int
     model: ModelConfig
     training: TrainingConfig
-    train_file: str
-    #: Measured on each epoch; empty where dev is trained on, for then its loss says nothing.
-    dev_file: str = ""
     #: Strings that become tokens of their own (training.single_tokens).
     new_tokens: list[str] = Field(default_factory=list)
-    out: str

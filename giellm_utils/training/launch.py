@@ -9,19 +9,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from giellm_utils.core import artifacts
 from giellm_utils.core.errors import GiellmError
-from giellm_utils.core.files import read_json, write_text
+from giellm_utils.core.files import write_jsonl, write_text
 from giellm_utils.core.paths import ROOT
 from giellm_utils.core.settings import ConfigError
-from giellm_utils.data.corpus import tasks_of
-from giellm_utils.experiment.profile import Profile
-from giellm_utils.formats.giellm import Converter
-from giellm_utils.models.tokens import schema_tokens
 from giellm_utils.training.config import TrainingJob
 
 MACHINES = ROOT / "configs" / "accelerate"
@@ -31,14 +29,15 @@ class TrainingFailed(GiellmError, RuntimeError):
     """The training process ended with an error; its last words are in the message."""
 
 
-def write_job(profile: Profile, job: str, train_file: Path, dev_file: Path | None, out: Path) -> Path:
-    """Write `job.yaml` into `out` and return its path; without `dev_file` no dev loss is measured."""
-    converters = [Converter(task, profile.format.marks) for task in tasks_of(profile).values()]
-    tokens = schema_tokens(converters) if profile.training.single_tokens else []
-    spec = TrainingJob(job=job, seed=profile.seed, model=profile.model, training=profile.training,
-                       train_file=str(train_file), dev_file=str(dev_file or ""), out=str(out),
-                       new_tokens=tokens)
-    return write_text(out / "job.yaml", yaml.safe_dump(spec.model_dump(mode="json"), allow_unicode=True, sort_keys=False))
+def write_job(folder: Path, job: TrainingJob, train: Sequence[dict[str, Any]],
+              dev: Sequence[dict[str, Any]] = ()) -> Path:
+    """Write train.jsonl, dev.jsonl (where a dev loss is wanted) and training.yaml into `folder`; returns
+    the path of the last."""
+    write_jsonl(folder / "train.jsonl", train)
+    if dev:
+        write_jsonl(folder / "dev.jsonl", dev)
+    return write_text(folder / "training.yaml",
+                      yaml.safe_dump(job.model_dump(mode="json"), allow_unicode=True, sort_keys=False))
 
 
 def command(config: Path, machine: str) -> list[str]:
@@ -48,29 +47,31 @@ def command(config: Path, machine: str) -> list[str]:
         known = ", ".join(sorted(p.stem for p in MACHINES.glob("*.yaml")))
         raise ConfigError(f"training.machine: no {machine!r} in configs/accelerate; it holds {known}")
     processes = yaml.safe_load(file.read_text(encoding="utf-8"))["num_processes"]
-    # accelerate gives each process one thread unless told: on 2 cores that doubled the training time.
+    # accelerate gives each process one thread unless told otherwise.
     threads = int(os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // processes))
     return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file),
-            "--num_cpu_threads_per_process", str(threads), "-m", "giellm_utils.training.run", "--config", str(config)]
+            "--num_cpu_threads_per_process", str(threads),
+            "-m", "giellm_utils.training.run", "--config", str(config)]
 
 
-def launch(config: Path, machine: str, show=print) -> dict[str, Any]:
-    """Train `config` in a subprocess; its lines go to `show` as they come. Returns the job's summary.
+def launch(config: Path, machine: str, show: Callable[[str], Any] = print) -> artifacts.Training:
+    """Train `config` in a subprocess; its lines go to `show` as they come. Returns the summary.
 
     Raises TrainingFailed with the last lines when the process fails.
     """
     # Warnings of libraries about themselves would bury the loss; errors still come through.
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1",
                    "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
-    process = subprocess.Popen(command(config, machine), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               encoding="utf-8", errors="replace", env=environment)
+    process = subprocess.Popen(command(config, machine), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True, encoding="utf-8", errors="replace", env=environment)
     lines: list[str] = []
     for line in process.stdout:
         lines.append(line.rstrip())
         show(line.rstrip())
     if process.wait():
         # Our own sentence if there is one; accelerate prints a traceback of its own after it.
-        last = [line for line in lines if line.startswith("giellm:")][-1:] or [x for x in lines if x.strip()][-3:]
-        raise TrainingFailed(f"training {config.parent.name} ended with exit code {process.returncode}: "
-                             f"{' | '.join(last)}")
-    return read_json(config.parent / "summary.json")
+        ours = [line for line in lines if line.startswith("giellm:")][-1:]
+        last = ours or [line for line in lines if line.strip()][-3:]
+        raise TrainingFailed(f"training {'/'.join(config.parent.parts[-3:])} ended with exit code "
+                             f"{process.returncode}: {' | '.join(last)}")
+    return artifacts.read(config.parent / "summary.json", artifacts.Training)

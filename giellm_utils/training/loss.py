@@ -1,9 +1,8 @@
 """Cross-entropy over target tokens, without holding the logits of a whole batch.
 
-For Gemma-3-270M a batch of 8 SCNM targets is about 220 tokens x 262,144 logits: 235 MB, several times
-over in the ordinary computation, allocated and given back at every step. On 2 CPU cores that was
-299,000 page faults a step. Here the logits of CHUNK tokens at a time stand in two buffers that are
-kept, and the gradient with respect to the hidden states is made in the same pass.
+A batch of 8 SCNM targets is about 220 tokens x 262,144 logits for Gemma-3-270M, several times over in
+the ordinary computation. Here the logits of CHUNK tokens at a time stand in two buffers that are kept,
+and the gradient with respect to the hidden states is made in the same pass.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ IGNORE = -100
 CHUNK = 64
 
 
-class _Buffers:
-    """The two [CHUNK, V] buffers, kept between steps."""
+class Buffers:
+    """The two [CHUNK, V] buffers of one head, in its dtype and in fp32, kept between steps."""
 
     def __init__(self) -> None:
         self.key: tuple | None = None
@@ -31,17 +30,14 @@ class _Buffers:
         return self.low, self.full
 
 
-_buffers = _Buffers()
-
-
 class _FrozenHeadLoss(torch.autograd.Function):
     """Summed cross-entropy of hidden [N, H] against labels [N] under a frozen output layer [V, H],
     in which `trained` [K, H] stand in the place of the rows `at` [K]."""
 
     @staticmethod
     def forward(ctx, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, trained: torch.Tensor,
-                at: torch.Tensor) -> torch.Tensor:
-        low, full = _buffers.get(weight)
+                at: torch.Tensor, buffers: Buffers) -> torch.Tensor:
+        low, full = buffers.get(weight)
         states = hidden.detach().to(weight.dtype)
         new = trained.detach().to(weight.dtype)
         gradient, trained_gradient = torch.empty_like(states), torch.zeros_like(trained)
@@ -69,7 +65,7 @@ class _FrozenHeadLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx, upstream: torch.Tensor):
         gradient, trained = ctx.saved_tensors
-        return (gradient * upstream).to(ctx.dtype), None, None, trained * upstream, None
+        return (gradient * upstream).to(ctx.dtype), None, None, trained * upstream, None, None
 
 
 class TargetHead:
@@ -85,11 +81,13 @@ class TargetHead:
         layer = getattr(head, "token_adapter", None)  # peft's wrapper where single tokens are trained
         linear = layer.base_layer if layer else head
         self.weight = linear.weight
-        self.rows = layer.trainable_tokens_delta["default"] if layer else self.weight.new_empty(0, self.weight.shape[1])
+        self.rows = (layer.trainable_tokens_delta["default"] if layer
+                     else self.weight.new_empty(0, self.weight.shape[1]))
         self.at = torch.tensor(layer.token_indices["default"] if layer else [], dtype=torch.long)
         self.chunked = (not self.weight.requires_grad and getattr(linear, "bias", None) is None
                         and not getattr(model.config.get_text_config(), "final_logit_softcapping", None))
         self.wanted: torch.Tensor | None = None
+        self._buffers = Buffers()
         head.register_forward_pre_hook(lambda module, args: (args[0][self.wanted],))
         if self.chunked:
             head.forward = lambda hidden: hidden
@@ -98,7 +96,8 @@ class TargetHead:
         """Mean (or sum / `num_items_in_batch`) over the labels [batch, T] that are not IGNORE."""
         wanted = labels[labels != IGNORE]
         if self.chunked:
-            total = _FrozenHeadLoss.apply(outputs.logits, self.weight, wanted, self.rows, self.at.to(wanted.device))
+            total = _FrozenHeadLoss.apply(outputs.logits, self.weight, wanted, self.rows,
+                                          self.at.to(wanted.device), self._buffers)
         else:
             total = torch.nn.functional.cross_entropy(outputs.logits.float(), wanted, reduction="sum")
         return total / (len(wanted) if num_items_in_batch is None else num_items_in_batch)

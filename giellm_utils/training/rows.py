@@ -1,4 +1,4 @@
-"""TODO"""
+"""Sequences as the Trainer takes them: tokenised rows and padded batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO"""
+"""The order of training rows: batches of similar length, drawn from the seed and the epoch alone."""
 
 from __future__ import annotations
 

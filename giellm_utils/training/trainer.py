@@ -1,4 +1,4 @@
-"""TODO"""
+"""The Trainer with its loss on targets only, its report and wall-clock cap, checkpoints and LoRA."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from transformers import Trainer, TrainerCallback
 
 from giellm_utils.core.files import read_jsonl, write_text
+from giellm_utils.models.quiet import peft_wrapping
 from giellm_utils.training.config import TrainingConfig
 from giellm_utils.training.loss import IGNORE, TargetHead
 from giellm_utils.training.sampler import SeededLengthGroupedSampler
@@ -54,11 +55,13 @@ class Report(TrainerCallback):
         return self.before + time.monotonic() - self.start
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
-        names = {"loss": "loss", "eval_loss": "dev_loss", "learning_rate": "learning_rate", "grad_norm": "grad_norm"}
+        names = {"loss": "loss", "eval_loss": "dev_loss", "learning_rate": "learning_rate",
+                 "grad_norm": "grad_norm"}
         row = {names[k]: float(v) for k, v in (logs or {}).items() if k in names}
         if not row or not state.is_world_process_zero:
             return
-        row = {"step": state.global_step, "epoch": round(state.epoch or 0, 4), **row, "seconds": round(self.seconds, 1)}
+        row = {"step": state.global_step, "epoch": round(state.epoch or 0, 4), **row,
+               "seconds": round(self.seconds, 1)}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         left = self.seconds / max(state.global_step, 1) * (state.max_steps - state.global_step)
@@ -67,12 +70,13 @@ class Report(TrainerCallback):
               f"about {left:.0f} s left", flush=True)
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        # One clock for all processes: ranks that stopped at different steps would wait for each other for ever.
+        # One clock for all processes: ranks that stop at different steps wait for each other for ever.
         over = torch.tensor(float(self.seconds > self.limit), device=args.device)
         if args.world_size > 1:
             torch.distributed.all_reduce(over, torch.distributed.ReduceOp.MAX)
         if over:
-            self.capped = control.should_training_stop = control.should_log = True
+            # Saved, so that a later run with more minutes goes on from this very step.
+            self.capped = control.should_training_stop = control.should_log = control.should_save = True
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -92,11 +96,13 @@ def latest_checkpoint(folder: Path) -> Path | None:
 def add_lora(model, config: TrainingConfig, tokens: Sequence[int] = ()):
     """LoRA on every linear layer but the output layer (QLoRA's finding: all layers, not attention only),
     and the embedding rows of `tokens`."""
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model, LoraConfig
 
-    model = get_peft_model(model, LoraConfig(
+    lora = LoraConfig(
         task_type="CAUSAL_LM", target_modules="all-linear", r=config.lora_r, lora_alpha=config.lora_alpha,
-        lora_dropout=config.lora_dropout, trainable_token_indices=list(tokens) or None))
+        lora_dropout=config.lora_dropout, trainable_token_indices=list(tokens) or None)
+    with peft_wrapping():
+        model = get_peft_model(model, lora)
     if tokens:
         # peft would save the whole resized embedding (671 MB) beside the few rows that were trained.
         model.save_pretrained = partial(model.save_pretrained, save_embedding_layers=False)

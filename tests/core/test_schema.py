@@ -59,7 +59,8 @@ def test_relations_are_ordered_by_head_tail_then_relation():
     (record(relation((0, 2), (10, 99))), "ends after the text"),
     (record(Word("entity", "人名", Span(0, 1), Span(1, 2))), "does not have the shape 'span'"),
     (record(Word("relation", "所属", Span(0, 1))), "does not have the shape 'relation'"),
-    (record(Word("event", "人名", Span(0, 1))), "record r1: word kind 'event' is not one of entity, relation"),
+    (record(Word("event", "人名", Span(0, 1))),
+     "record r1: word kind 'event' is not one of entity, relation"),
 ])
 def test_a_broken_record_is_named(broken, message):
     with pytest.raises(SchemaError, match=message):

@@ -1,4 +1,4 @@
-"""audit.py and `giellm data audit`: sheets that are safe to open, scores that hide no gap."""
+"""audit and `giellm data audit`: sheets that are safe to open, scores that hide no gap."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import pytest
 from openpyxl import load_workbook
 from typer.testing import CliRunner
 
-from giellm_utils.data.audit import COLUMNS, audit_sheet, score_audit, AuditError
 from giellm_utils.cli.data import data_app
 from giellm_utils.core.schema import Part, Record, Span, Task, Word
-from giellm_utils.data.registry import load_dataset, Dataset
+from giellm_utils.data.audit import audit_sheet, AuditError, COLUMNS, score_audit
+from giellm_utils.data.dataset import Dataset
+from giellm_utils.data.registry import load_dataset
+from support.datasets import hub_row, hub_yaml, provenance, write_rows
 
 TASK = Task("news", "News", ("a", "=b"), (
     Part("e", "固有表現", ("x",)), Part("r", "関係", ("所属",), shape="relation")))
-PROVENANCE = {"title": "t", "source": "s", "licence": "CC0", "attribution": "me", "note": "=1+1"}
+PROVENANCE = provenance(note="=1+1")
 TEXTS = ["=HYPERLINK(\"http://example.org\")", "+1+1", "-1", "@SUM(A1)", "\tタブ", "\x00\x07制御",
          "=cmd|' /C calc'!A0", "ふつうの文", "改行\nのある文", "あ" * 40_000]
 
@@ -151,3 +153,15 @@ def test_command(tmp_path: Path) -> None:
     other = run(data_app, ["audit", "tcree", "--out", str(out), "--score"])
     assert isinstance(other.exception, AuditError)
     assert "an audit of scnm, not of tcree" in str(other.exception)
+
+
+def test_command_takes_a_hub_yaml(tmp_path: Path) -> None:
+    """Fault 6: it was read as a task YAML and refused, when the sheet is written and when it is scored."""
+    write_rows(tmp_path / "snapshot" / "train.jsonl", [hub_row(f"{i}番目の文") for i in range(3)])
+    write_rows(tmp_path / "snapshot" / "test.jsonl", [hub_row("試験の文")])
+    path, out = hub_yaml(tmp_path), tmp_path / "hub.xlsx"
+    written = CliRunner().invoke(data_app, ["audit", str(path), "--out", str(out)])
+    assert written.exit_code == 0 and "4 of 4 records of scnm" in written.output
+    fill(out, lambda i: "y", lambda i: "y")
+    scored = CliRunner().invoke(data_app, ["audit", str(path), "--out", str(out), "--score"])
+    assert scored.exit_code == 0 and "4 of 4 correct: 100.0%" in scored.output

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from test_figures import shown_boxes
+from support.figures import shown_boxes
 
 from giellm_utils.experiment.benchmarks import decoding as bench
 from giellm_utils.experiment import stages
@@ -17,7 +17,8 @@ from giellm_utils.experiment.profile import load_profile
 from giellm_utils.formats.giellm import Converter
 from giellm_utils.models.load import load_model, load_tokenizer
 from giellm_utils.training.sequences import costs_and_budgets
-from giellm_utils.reporting.figures.decoding_speed import factors, speed
+from giellm_utils.reporting.figures.decoding_speed import speed
+from giellm_utils.reporting.measurements import factors
 from giellm_utils.core.files import read_json, write_json, write_jsonl
 from giellm_utils.data.registry import load_dataset
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import warnings
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.utils import logging
 
-from giellm_utils.models import gguf as models
-from giellm_utils.models.spec import ModelConfig
-from giellm_utils.models.spec import statement, ModelError
+from giellm_utils.models import load, packaged
 from giellm_utils.models.load import dtype_for, load_model, load_tokenizer, model_path
 from giellm_utils.models.packaged import terms
-
-SCRATCH = ModelConfig(id="scratch")
+from giellm_utils.models.quiet import peft_wrapping, progress_bars
+from giellm_utils.models.spec import ModelConfig, ModelError, statement
+from support.models import SCRATCH
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +37,7 @@ def test_scratch_tokenizer_gives_every_text_back(tokenizer, text):
 
 def test_scratch_model_is_small_and_built_once(scratch_cache, monkeypatch):
     folder = model_path(SCRATCH)
-    monkeypatch.setattr(models, "_build_scratch", lambda folder: pytest.fail("built a second time"))
+    monkeypatch.setattr(load, "build_scratch", lambda folder: pytest.fail("built a second time"))
     assert model_path(SCRATCH) == folder
     assert sum(p.numel() for p in load_model(SCRATCH).parameters()) < 1_000_000
     assert dtype_for(SCRATCH) == torch.float32
@@ -45,7 +50,7 @@ def test_a_build_that_dies_leaves_nothing_that_looks_finished(tmp_path, monkeypa
         (folder / "model.safetensors").write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(models, "_build_scratch", dying)
+    monkeypatch.setattr(load, "build_scratch", dying)
     with pytest.raises(KeyboardInterrupt):
         model_path(SCRATCH)
     assert not (tmp_path / "models" / "scratch-1").exists()
@@ -65,8 +70,8 @@ def test_a_damaged_model_is_made_again(tmp_path, monkeypatch, capsys):
 
 def test_a_packaged_model_that_is_not_installed_names_the_command(tmp_path, monkeypatch):
     monkeypatch.setenv("GIELLM_CACHE_DIR", str(tmp_path))
-    broken = models.Packaged("no_such_package", "0" * 64, "x", models._assemble)
-    monkeypatch.setitem(models.PACKAGED, "gemma-3-270m-q4km", broken)
+    broken = packaged.Packaged("no_such_package", "0" * 64, "x", lambda module, folder: folder)
+    monkeypatch.setitem(packaged.PACKAGED, "gemma-3-270m-q4km", broken)
     with pytest.raises(ModelError, match="requirements-models.txt"):
         model_path(ModelConfig())
 
@@ -78,7 +83,8 @@ def test_a_wrong_gguf_file_is_refused(tmp_path, monkeypatch, capsys):
         (folder / "model.gguf").write_bytes(b"not the model")
         return folder / "model.gguf"
 
-    monkeypatch.setitem(models.PACKAGED, "gemma-3-270m-q4km", models.Packaged("json", "0" * 64, "x", fake))
+    monkeypatch.setitem(packaged.PACKAGED, "gemma-3-270m-q4km",
+                        packaged.Packaged("json", "0" * 64, "x", fake))
     with pytest.raises(ModelError, match="sha256"):
         model_path(ModelConfig())
     assert "Gemma Terms of Use" in capsys.readouterr().out, "the terms come before anything is made"
@@ -98,6 +104,55 @@ def test_an_unreachable_model_says_what_could_be_given(scratch_cache, monkeypatc
         load_model(ModelConfig(id="no/such-model"))
 
 
-@pytest.mark.parametrize("name", models.PACKAGED)
+@pytest.mark.parametrize("name", packaged.PACKAGED)
 def test_packaged_models_come_with_terms_and_a_statement(name):
     assert len(terms(name)) > 100 and "dequantised" in statement(ModelConfig(id=name))
+
+
+def test_loading_and_decoding_print_no_warning_and_no_bar(scratch_cache, tmp_path):
+    """In a process of its own with every warning shown: base model, LoRA folder, both ways of decoding."""
+    code = f"""
+from pathlib import Path
+from peft import get_peft_model, LoraConfig
+from giellm_utils.data.registry import TASKS
+from giellm_utils.formats.giellm import GiellmFormat
+from giellm_utils.inference.config import GenerationConfig
+from giellm_utils.inference.constrained import ConstrainedDecoder, Request
+from giellm_utils.inference.matcher import constraints
+from giellm_utils.inference.plain import generate
+from giellm_utils.models.load import load_model, load_tokenizer
+from giellm_utils.models.quiet import peft_wrapping
+from giellm_utils.models.spec import ModelConfig
+
+spec, folder = ModelConfig(id="scratch"), Path({str(tmp_path)!r})
+with peft_wrapping():
+    wrapped = get_peft_model(load_model(spec), LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
+wrapped.save_pretrained(folder)
+tokenizer, model, fmt = load_tokenizer(spec, folder), load_model(spec, folder), GiellmFormat(TASKS["scnm"])
+generate(model, tokenizer, ["東京", "東京へ行く。"], 3, GenerationConfig(), on_batch=lambda *_: None)
+grammars = constraints(tokenizer, {{"scnm": fmt}}, {{"scnm": 3}}, len(tokenizer))
+decoder = ConstrainedDecoder(model, tokenizer, grammars, batch_size=2)
+list(decoder.decode([Request(fmt.prompt("東京"), "東京", "scnm", "joint", 9)]))
+"""
+    environment = {**os.environ, "PYTHONWARNINGS": "always::FutureWarning,always::UserWarning",
+                   "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "" and "Warning" not in done.stdout and "Loading" not in done.stdout
+
+
+def test_the_warning_is_silenced_only_where_peft_asks():
+    with pytest.warns(FutureWarning, match="something else"), peft_wrapping():
+        warnings.warn("something else", FutureWarning, stacklevel=1)
+    with pytest.warns(FutureWarning, match="is_gradient_checkpointing"):
+        warnings.warn("`is_gradient_checkpointing` is deprecated", FutureWarning, stacklevel=1)
+
+
+def test_bars_are_as_they_were(scratch_cache):
+    logging.enable_progress_bar()
+    load_model(SCRATCH)
+    assert logging.is_progress_bar_enabled()
+    with pytest.raises(KeyboardInterrupt), progress_bars(shown=False):
+        assert not logging.is_progress_bar_enabled()
+        raise KeyboardInterrupt
+    assert logging.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""published.py: the tables have the shape and the inner consistency that the notes claim."""
+"""The paper's numbers: the tables have the shape and the inner consistency that the notes claim."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ from collections import defaultdict
 
 import pytest
 
+from giellm_utils.data.registry import TASKS
 from giellm_utils.reporting import published
 from giellm_utils.reporting.published import (
-    ACCURACIES, GIELLM_SYSTEMS, SYSTEMS, accuracy_cells, accuracy_table)
-from giellm_utils.data.registry import TASKS
+    ACCURACIES,
+    accuracy_cells,
+    accuracy_table,
+    GIELLM_SYSTEMS,
+    paper_beside,
+    STAND_IN,
+    SYSTEMS,
+)
+from support.results import provenance, scores
 
 
 def cell(system: str, task: str, level: str) -> float | None:
@@ -77,7 +85,7 @@ def test_the_cells_of_n_and_adj_are_multiples_of_a_3000th() -> None:
              if c.task in ("scpos-n", "scpos-adj", "scpos-n-adj") and c.inferred != "WL"]
     assert len(cells) == 33
     assert [v for v in cells if round(round(v * 30) / 30, 2) != v] == [6.86]
-    assert 6.86 == int(100 * 206 / 30) / 100
+    assert int(100 * 206 / 30) / 100 == 6.86
 
 
 def test_the_mre_row_is_slgs() -> None:
@@ -122,3 +130,27 @@ def test_tcree_labels() -> None:
     assert plain.shape == (7 + 12 + 17, 3) and set(plain["paper's label"]) == {published.UNKNOWN}
     by_label = counted.set_index("our label")["in open"]
     assert (by_label["組織"], by_label["所属"], by_label["契約"]) == (3, 4, 0)
+
+
+# -- beside ours -----------------------------------------------------------------------------------------
+
+
+def test_the_paper_stands_beside_ours() -> None:
+    table = paper_beside(scores("tcree", "own", "scnm"), provenance("scnm", "tcree"))
+    # The paper's order; a dataset of one's own is left out.
+    assert list(table["dataset"].unique()) == ["SCNM", "TCREE"]
+    rows, levels = table.set_index(["dataset", "system"]), ["TL", "WL", "ALL"]
+    assert rows.loc["SCNM", "SLG Framework (paper)"][levels].tolist() == ["88.89", "81.96", "72.41"]
+    assert rows.loc["SCNM", "joint (ours)"][levels].tolist() == [
+        "87.0 [79.0, 95.0]", "44.0 [36.0, 52.0]", "38.0 [30.0, 46.0]"]
+    shifted = rows.loc["TCREE", "GIELLM-7B (paper)"]
+    assert shifted["ALL"] == "–" and "inferred" in shifted["note"]
+    assert rows.loc["TCREE", "USA-7B (paper)"]["TL"] == "–"
+    ours = table[table["system"].str.endswith("(ours)")]
+    assert len(ours) == 4 and ours["note"].str.endswith(STAND_IN).all()
+    assert ours["note"].iloc[0].startswith("SCNM, embedded mini corpus (machine-written, stand-in); ")
+
+
+def test_words_of_scpos_are_counted_as_the_paper_seems_to() -> None:
+    table = paper_beside(scores("scpos-rw"), systems=("joint",)).set_index("system")
+    assert table.loc["joint (ours)", "WL"] == "70.0 [62.0, 78.0]", "the share of words, not the exact match"

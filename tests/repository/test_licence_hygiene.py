@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from giellm_utils.data.audit import audit_sheet
 from giellm_utils.core.files import read_tsv
+from giellm_utils.data.audit import audit_sheet
 from giellm_utils.data.registry import load_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,8 +93,9 @@ def test_the_scan_reads_the_repository_and_finds_what_it_looks_for() -> None:
     """The scan over the same files, for sentences that do stand in one of them."""
     texts = [r.text for r in load_dataset("scnm", "embedded").records[:20]]
     scanner = Scanner(texts)
-    found = {name: len(scanner.find(text)) for name, text in repository_texts() if "data/mini" in name}
-    assert found["giellm_utils/data/assets/mini/scnm.tsv"] == 20 and found["giellm_utils/data/mini/tcree.tsv"] == 0
+    found = {name: len(scanner.find(text)) for name, text in repository_texts() if "assets/mini" in name}
+    mini = "giellm_utils/data/assets/mini"
+    assert (found[f"{mini}/scnm.tsv"], found[f"{mini}/tcree.tsv"]) == (20, 0)
 
 
 @pytest.mark.parametrize("wrapped", [
@@ -128,5 +129,6 @@ def test_licence_files(folder: str, words: list[str]) -> None:
 
 
 def test_every_data_folder_has_a_licence() -> None:
-    folders = [p for p in (ROOT / "giellm_utils" / "data" / "assets").iterdir() if p.is_dir() and p.name[0] != "_"]
+    assets = ROOT / "giellm_utils" / "data" / "assets"
+    folders = [p for p in assets.iterdir() if p.is_dir() and p.name[0] != "_"]
     assert len(folders) >= 3 and [p.name for p in folders if not (p / "LICENSE").is_file()] == []

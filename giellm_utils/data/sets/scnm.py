@@ -1,7 +1,7 @@
 """SCNM: sentence class and named entities (SLG, arXiv 2306.15978; GIELLM, arXiv 2311.06838).
 
 Its labels, entity types and Instruction Word are the published ones. The authors' sentence classes
-are not at hand: those of the open data are ours (machine-made, `data/scnm/GUIDELINE.md`).
+are not at hand: those of the open data are ours (machine-made, `data/assets/scnm/GUIDELINE.md`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,16 @@ from collections.abc import Iterator
 
 from giellm_utils.core.files import read_tsv
 from giellm_utils.core.schema import Part, Record, Span, Task, Word
-from giellm_utils.data.dataset import Dataset, SERVED, make_dataset, mini_dataset
-from giellm_utils.data.fetch import Located, SourceError, embedded, fetch
+from giellm_utils.data.dataset import Dataset, Files, make_dataset, mini_dataset, mini_files, SERVED
+from giellm_utils.data.fetch import embedded, fetch, find, Located, RESOURCES, SourceError
 from giellm_utils.data.layers import (
-    check_layer, layer_split, mini_rows, span_words, split_items, stockmark_items)
+    check_layer,
+    layer_split,
+    mini_rows,
+    span_words,
+    split_items,
+    stockmark_items,
+)
 from giellm_utils.data.splits import stratified_split
 
 MINI, LAYER = "mini/scnm.tsv", "scnm/sentence_labels.tsv"
@@ -33,7 +39,7 @@ def load(task: Task, source: str) -> Dataset:
     Embedded: 320 records. Open: 5,343 records (900 train, 100 dev, 4,343 test).
     """
     if source == "embedded":
-        return mini_dataset(task, _mini(task), MINI)
+        return mini_dataset(task, _mini(task), mini_files(MINI))
     located = fetch("stockmark")
     return make_dataset(
         task, _open(task, located), source=SERVED[located.served_by],
@@ -43,7 +49,15 @@ def load(task: Task, source: str) -> Dataset:
         attribution=f"{located.resource.attribution}; sentence classes: this project",
         note="Entities are Stockmark's. The sentence classes are a language model's reading, not "
              "audited by a human; an independent second pass on 600 agrees on 97.5 % (Cohen's kappa "
-             "0.952). The split is ours, of the paper's sizes.")
+             "0.952). The split is ours, of the paper's sizes.",
+        redistributable=True)
+
+
+def files(task: Task, source: str) -> Files:
+    """What `load` reads for the same arguments; a raw corpus not yet on this machine has no path."""
+    if source == "embedded":
+        return mini_files(MINI)
+    return [(RESOURCES["stockmark"].path, find("stockmark")), (LAYER, embedded(LAYER))]
 
 
 def _mini(task: Task) -> Iterator[Record]:

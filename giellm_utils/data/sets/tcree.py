@@ -1,7 +1,7 @@
 """TCREE: sentence class, relations and events in one output (GIELLM, arXiv 2311.06838).
 
 The authors' labels, Instruction Words and texts are unknown: every label and word here is ours, and
-so is the open layer over the Stockmark corpus (machine-made, `data/tcree/GUIDELINE.md`).
+so is the open layer over the Stockmark corpus (machine-made, `data/assets/tcree/GUIDELINE.md`).
 """
 
 from __future__ import annotations
@@ -11,10 +11,17 @@ from typing import Literal
 
 from giellm_utils.core.files import read_jsonl
 from giellm_utils.core.schema import Part, Record, Span, Task, Word
-from giellm_utils.data.dataset import Dataset, SERVED, make_dataset, mini_dataset
-from giellm_utils.data.fetch import Located, SourceError, embedded, fetch
+from giellm_utils.core.settings import ConfigError
+from giellm_utils.data.dataset import Dataset, Files, make_dataset, mini_dataset, mini_files, SERVED
+from giellm_utils.data.fetch import embedded, fetch, find, Located, RESOURCES, SourceError
 from giellm_utils.data.layers import (
-    check_layer, layer_split, mini_rows, span_words, split_items, stockmark_items)
+    check_layer,
+    layer_split,
+    mini_rows,
+    span_words,
+    split_items,
+    stockmark_items,
+)
 from giellm_utils.data.offsets import locate_relation
 from giellm_utils.data.splits import stratified_split
 
@@ -42,12 +49,12 @@ def load(task: Task, source: str, label: LabelPass = "coupled") -> Dataset:
     ("blind"); the mini corpus has the first only and raises SourceError for the second.
     """
     if label not in ("coupled", "blind"):
-        raise ValueError(f"label must be coupled or blind, not {label!r}")
+        raise ConfigError(f"tcree: label must be coupled or blind, not {label!r}")
     if source == "embedded":
         if label == "blind":
             raise SourceError("the embedded mini corpus has no blind text labels for tcree; "
                               "use label=coupled or the open source")
-        return mini_dataset(task, _mini(task), MINI,
+        return mini_dataset(task, _mini(task), mini_files(MINI),
                             note="Its text labels were given in the same pass as relations and events.")
     located = fetch("stockmark")
     return make_dataset(
@@ -61,7 +68,15 @@ def load(task: Task, source: str, label: LabelPass = "coupled") -> Dataset:
              "agreement with a second pass of the same kind: class 93.5 %, relation F1 0.864, event F1 "
              "0.886. " + ("The text label was given in the same pass as relations and events."
                           if label == "coupled" else
-                          "The text label was given in a separate pass from the sentence alone."))
+                          "The text label was given in a separate pass from the sentence alone."),
+        redistributable=True)
+
+
+def files(task: Task, source: str, label: LabelPass = "coupled") -> Files:
+    """What `load` reads for the same arguments; a raw corpus not yet on this machine has no path."""
+    if source == "embedded":
+        return mini_files(MINI)
+    return [(RESOURCES["stockmark"].path, find("stockmark")), (LAYER, embedded(LAYER))]
 
 
 def _mini(task: Task) -> Iterator[Record]:

@@ -1,33 +1,34 @@
 """What the six datasets hold and what the SCPOS word rules find, as counts: no text of a corpus leaves.
 
-`python -m giellm_utils.corpus_report --out results/corpus --docs docs` writes rules.json and
-statistics.json and brings the tables of the data sheets up to date with them. It needs the open corpora
-(see sources.fetch). The results depend on the data, the code and the packages named in them alone.
+`giellm data describe --out results/corpus` writes rules.json and statistics.json, from which the tables of
+the data sheets are made. It needs the open corpora (data.fetch). The results depend on the data, the code
+and the packages named in them alone.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics as averages
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from giellm_utils.core.files import StorageError, write_json
-from giellm_utils.core.schema import Record
+from giellm_utils.core.answer import Answer
+from giellm_utils.core.files import write_json
+from giellm_utils.core.schema import Record, Task
 from giellm_utils.data.corpus import composition
 from giellm_utils.data.dataset import Dataset
 from giellm_utils.data.describe import (
-    DECIMALS, _share, judge_agreement, layer_agreement, mini_rules, open_rules, packages)
-from giellm_utils.data.fetch import SourceError
-from giellm_utils.data.registry import TASKS, load_dataset
-from giellm_utils.data.sets import scpos
+    DECIMALS,
+    judge_agreement,
+    layer_agreement,
+    mini_rules,
+    open_rules,
+    packages,
+    share,
+)
+from giellm_utils.data.registry import load_dataset, TASKS
 from giellm_utils.evaluation import score
-from giellm_utils.formats.giellm import Converter
-from giellm_utils.reporting.documents import update_docs
-from giellm_utils.systems import floors
-from giellm_utils.systems.lexicon import lexicon_outputs
+from giellm_utils.systems import registry
 
 BASELINE_METRICS = ("tl", "tl_balanced", "wl_exact", "wl_words", "f1", "all")
 SEED = 0
@@ -36,43 +37,14 @@ VARIANTS: dict[str, tuple[str, dict[str, str]]] = {
     "embedded": ("embedded", {}), "open": ("open", {}), "open-blind": ("open", {"label": "blind"})}
 
 
-# -- the datasets ----------------------------------------------------------------------------------------
+def write_reports(out: Path) -> list[Path]:
+    """Write rules.json and statistics.json into the folder `out`; returns their paths.
 
-
-def dataset_statistics(dataset: Dataset) -> dict[str, Any]:
-    """Sizes, labels, lengths (characters) and baselines of one dataset, ready for JSON.
-
-    `with_words` (share), `words_per_item` (mean) and `characters` are of all records or of test.
-    `baselines` are scored on test at level joint, as {value, low, high, n} of BASELINE_METRICS:
-    "majority" writes the most frequent text label of train and dev and no word, so its wl_exact is the
-    always-empty one; "lexicon" is there for the SCPOS sets.
+    Raises SourceError when an open corpus or the owner's lexicon cannot be had; then neither was written.
     """
-    made = composition(dataset)
-    test, train = dataset.split("test"), dataset.split("train", "dev")
-    converter = Converter(dataset.task)
-    outputs = floors.baseline_outputs(converter, train, test, "joint")
-    if dataset.task in scpos.TASKS:
-        outputs["lexicon"] = lexicon_outputs(converter, train, test)
-    groups = {"all": dataset.records, "test": test}
-    return {
-        **{key: dataset.provenance[key] for key in ("title", "licence", "attribution", "files")},
-        "splits": made["splits"], "text_labels": made["text_labels"], "word_labels": made["word_labels"],
-        "distinct_labels": {"text": len(dataset.task.text_labels), "word": len(made["word_labels"]),
-                            "word_defined": sum(len(part.labels) for part in dataset.task.parts)},
-        "with_words": {name: _share(sum(bool(r.words) for r in of), len(of)) for name, of in groups.items()},
-        "words_per_item": {name: _share(sum(len(r.words) for r in of), len(of))
-                           for name, of in groups.items()},
-        "characters": {"mean": round(averages.mean(made["lengths"]), 1),
-                       "median": averages.median(made["lengths"]), "max": max(made["lengths"])},
-        "baselines": {name: _scores(converter, test, rows) for name, rows in outputs.items()}}
-
-
-def _scores(converter: Converter, records: Sequence[Record],
-            outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    frame = score.score_documents(converter, records, "joint", outputs)
-    scores = score.summarise(frame, seed=SEED)
-    return {name: {k: round(v, DECIMALS) if isinstance(v, float) else v for k, v in scores[name].items()}
-            for name in BASELINE_METRICS}
+    rules = {"packages": packages(), "corpora": {"mini": mini_rules(), "jrte": open_rules()}}
+    reports = {"rules.json": rules, "statistics.json": statistics_report()}
+    return [write_json(out / name, report) for name, report in reports.items()]
 
 
 def statistics_report(variants: Sequence[str] = tuple(VARIANTS)) -> dict[str, Any]:
@@ -92,35 +64,42 @@ def statistics_report(variants: Sequence[str] = tuple(VARIANTS)) -> dict[str, An
     return {"packages": packages(), "seed": SEED, "agreement": agreement, "datasets": report}
 
 
-# -- the command -------------------------------------------------------------------------------------------
+def dataset_statistics(dataset: Dataset) -> dict[str, Any]:
+    """Sizes, labels, lengths (characters) and baselines of one dataset, ready for JSON.
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write rules.json and statistics.json into --out and refresh the tables in --docs.
-
-    Returns 0, or 2 after one sentence on stderr when data cannot be had or a document has a table that
-    nobody knows; then no result file was written.
+    `with_words` (share), `words_per_item` (mean) and `characters` are of all records or of test.
+    `baselines` are the floors of level joint (systems.registry), scored on test as {value, low, high, n}
+    of BASELINE_METRICS: "majority" gives the most frequent text label of train and dev and no word, so its
+    wl_exact is the always-empty one; "lexicon" is there for the SCPOS sets.
     """
-    parser = argparse.ArgumentParser(prog="python -m giellm_utils.corpus_report", description=main.__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder of rules.json and statistics.json")
-    parser.add_argument("--docs", type=Path, help="folder of .md files whose tables are brought up to date")
-    parser.add_argument("--tables-only", action="store_true", help="refresh the tables from what is in --out")
-    options = parser.parse_args(arguments)
-    try:
-        if not options.tables_only:
-            rules = {"packages": packages(), "corpora": {"mini": mini_rules(), "jrte": open_rules()}}
-            statistics = statistics_report()
-            write_json(options.out / "rules.json", rules)
-            write_json(options.out / "statistics.json", statistics)
-            print(f"wrote {options.out / 'rules.json'} and {options.out / 'statistics.json'}")
-        if options.docs:
-            for path in update_docs(options.docs, options.out):
-                print(f"wrote {path}")
-    except (SourceError, StorageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    made, provenance = composition(dataset), dataset.provenance.model_dump()
+    groups = {"all": dataset.records, "test": dataset.split("test")}
+    return {
+        **{key: provenance[key] for key in ("title", "licence", "attribution", "files")},
+        "splits": made.splits, "text_labels": made.text_labels, "word_labels": made.word_labels,
+        "distinct_labels": {"text": len(dataset.task.text_labels), "word": len(made.word_labels),
+                            "word_defined": sum(len(part.labels) for part in dataset.task.parts)},
+        "with_words": {name: share(sum(bool(r.words) for r in of), len(of)) for name, of in groups.items()},
+        "words_per_item": {name: share(sum(len(r.words) for r in of), len(of))
+                           for name, of in groups.items()},
+        "characters": {"mean": round(averages.mean(made.lengths), 1),
+                       "median": averages.median(made.lengths), "max": max(made.lengths)},
+        "baselines": _baselines(dataset)}
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _baselines(dataset: Dataset) -> dict[str, Any]:
+    train, test = dataset.split("train", "dev"), dataset.split("test")
+    scores = {}
+    for entry in registry.entries().values():
+        if entry.floor and entry.make and entry.level == "joint" and entry.applies(dataset.task):
+            system = entry.make(dataset.task)
+            system.fit(train)
+            scores[entry.name] = _scores(dataset.task, test, system.predict(test))
+    return scores
+
+
+def _scores(task: Task, records: Sequence[Record], answers: Sequence[Answer]) -> dict[str, Any]:
+    frame = score.score_documents(task, records, "joint", answers)
+    scores = score.summarise(frame, seed=SEED)
+    return {name: {k: round(v, DECIMALS) if isinstance(v, float) else v
+                   for k, v in scores[name].model_dump().items()} for name in BASELINE_METRICS}

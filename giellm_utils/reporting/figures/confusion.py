@@ -1,24 +1,32 @@
-"""TODO"""
+"""Gold text labels against predicted ones."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from giellm_utils.reporting.figures.style import INK, PAPER, canvas
+from giellm_utils.core.artifacts import Confusion
+from giellm_utils.reporting.figures.style import canvas, INK, PAPER, shown_system
+from giellm_utils.reporting.results import RunResults
+
+READS = ("scores.json",)
 
 
-def confusion(matrix: Mapping[str, Any], title: str, source: str) -> Figure:
+def draw(results: RunResults) -> Iterator[tuple[str, Figure]]:
+    for task, systems in results.scores.tasks.items():
+        if found := shown_system(systems, "confusion"):
+            yield f"confusion-{task}", confusion(found.confusion, task, results.source(task))
+
+
+def confusion(confusion: Confusion, title: str, source: str) -> Figure:
     """Gold text labels (rows) against predicted ones, coloured by share of the row, counts written in.
 
-    `matrix`: {"labels": [...], "matrix": [[counts]]}; a further last column counts texts for which no
-    label was predicted, whether "labels" names it or not.
+    A further last column counts texts for which no label was predicted, whether `labels` names it or not.
     """
-    counts = np.asarray(matrix["matrix"])
-    names = list(matrix["labels"])
+    counts = np.asarray(confusion.matrix)
+    names = list(confusion.labels)
     names += ["no label"] * (counts.shape[1] - len(names))
     if counts.shape[0] == len(names) and names[-1] == "no label" and not counts[-1].any():
         counts = counts[:-1]

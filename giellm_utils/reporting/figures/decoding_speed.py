@@ -1,4 +1,4 @@
-"""The benchmark as a figure: how fast each way of decoding is, and how that grows with the batch and the text."""
+"""How fast each way of decoding is, and how that grows with the batch and the text."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from giellm_utils.reporting.figures.style import BLUE, FAINT, GREEN, GREY, INK, ORANGE, canvas, wrap
+from giellm_utils.reporting.figures.style import BLUE, canvas, FAINT, GREEN, GREY, INK, ORANGE, wrap
+from giellm_utils.reporting.measurements import BASES, factors
 
-#: What every system is compared with: the letter in its title -> its name in bench.SYSTEMS.
-BASES = {"(b)": "sorted_batches", "(a)": "one_at_a_time"}
+#: Folder below results/ whose files this draws.
+FOLDER = "bench"
 COLOURS = {"one_at_a_time": GREY, "sorted_batches": ORANGE, "corpus_rows": GREEN, "ours": BLUE}
 #: Ours with one lever off: a tint of its blue.
 PALE = "#B5D6EA"
@@ -23,27 +24,21 @@ GROWTH_LOOKS = {"sorted_batches": ("(b)", "s"), "ours": ("(c) ours", "o")}
 TITLE_COLUMNS = 31
 
 
-def factors(result: Mapping[str, Any], system: str) -> dict[str, str]:
-    """How many times as fast as each of BASES `system` is: {"(b)": "4.1", "(a)": "12.3"}.
-
-    Bases that were not measured are left out.
-    """
-    speeds = {name: s["items_per_second"] for name, s in result["systems"].items()}
-    ratios = {letter: speeds[system] / speeds[base] for letter, base in BASES.items() if base in speeds}
-    # 0.15 in one decimal would be a third off.
-    return {letter: f"{ratio:,.1f}" if ratio >= 1 else f"{ratio:.2f}" for letter, ratio in ratios.items()}
+def draw(result: Mapping[str, Any]) -> Figure:
+    return speed(result)
 
 
 def speed(result: Mapping[str, Any]) -> Figure:
     """Texts a second of every system with its factors against (b) and (a); beside it, where it was
     measured, texts a second by batch size and by mean characters of a text.
 
-    `result`: the result file of bench.run_bench.
+    `result`: a file of results/bench.
     """
     systems, growth = result["systems"], result["growth"]
     threads = f"{result['threads']} thread{'s' if result['threads'] != 1 else ''}"
-    source = (f"{result['source']} · {result['items']:,} texts of {result['split']}, joint, batch "
-              f"{result['batch_size']} · {result['dtype']} on {result['device']}, {threads} · run {result['run']}")
+    source = (f"{result['source']} · {result['items']:,} texts of {result['split']}, joint, "
+              f"batch {result['batch_size']} · {result['dtype']} on {result['device']}, {threads} · "
+              f"run {result['run']}")
     width, height = (12, max(0.42 * len(systems) + 1.7, 5.2)) if growth else (8.4, 0.42 * len(systems) + 1.7)
     with canvas(width, height, "How fast each way of decoding is, texts a second", source) as fig:
         grid = fig.add_gridspec(2, 2 if growth else 1)
@@ -75,8 +70,8 @@ def _systems(ax: Axes, result: Mapping[str, Any]) -> None:
         note = "".join(f"    {factor} × {letter}" for letter, factor in factors(result, name).items()
                        if BASES[letter] != name)
         three_digits = f"{value:,.{max(0, 2 - int(math.log10(value)))}f}"
-        ax.annotate(three_digits + note, (value, y), (4, 0), textcoords="offset points", va="center", fontsize=8.5,
-                    color=INK if name in COLOURS else FAINT)
+        ax.annotate(three_digits + note, (value, y), (4, 0), textcoords="offset points", va="center",
+                    fontsize=8.5, color=INK if name in COLOURS else FAINT)
     titles = [s["title"] for s in systems.values()]
     ax.set_yticks(range(len(titles)), [wrap(t, TITLE_COLUMNS if len(t) < TITLE_COLUMNS else len(t) * 3 // 5)
                                        for t in titles], fontsize=9)
@@ -93,8 +88,8 @@ def _lines(ax: Axes, growth: Sequence[Mapping[str, Any]], by: str) -> list[float
     rows = [row for row in growth if row["by"] == by]
     for system, (label, marker) in GROWTH_LOOKS.items():
         mine = [row for row in rows if row["system"] == system]
-        ax.plot([row["value"] for row in mine], [row["items_per_second"] for row in mine], marker=marker, ms=5,
-                color=COLOURS[system], lw=1.8, label=label)
+        ax.plot([row["value"] for row in mine], [row["items_per_second"] for row in mine], marker=marker,
+                ms=5, color=COLOURS[system], lw=1.8, label=label)
     ax.grid(axis="y")
     return sorted({row["value"] for row in rows})
 

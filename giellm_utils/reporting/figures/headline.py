@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import cycle, groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,12 +14,23 @@ from matplotlib.font_manager import get_font
 from matplotlib.ft2font import LoadFlags
 from matplotlib.patches import FancyBboxPatch
 
-from giellm_utils.core.markup import TINTS
+from giellm_utils.core.artifacts import Example, ScoresFile, SystemScores
+from giellm_utils.core.markup import FAINT, RULE, TINTS
 from giellm_utils.reporting.figures.style import (
-    FONT, FONT_FILE, INK, Row, canvas, dots, system_rows)
-from giellm_utils.reporting.html import FAINT, RULE
-from giellm_utils.reporting.titles import METRIC_TITLES, SYSTEM_TITLES
+    canvas,
+    dots,
+    FALLBACK_FILE,
+    FAMILY,
+    FONT_FILE,
+    INK,
+    Row,
+    system_rows,
+)
+from giellm_utils.reporting.results import RunResults
+from giellm_utils.reporting.titles import METRIC_TITLES
+from giellm_utils.systems import registry
 
+READS = ("scores.json", "example.json")
 _WIDTH, _HEIGHT = 768, 432  # points: 1600 x 900 pixels at 150 dpi
 _LEFT, _COLUMN, _TOP = 26, 372, 374
 _BOTTOM = 50
@@ -44,11 +54,13 @@ class Ink(NamedTuple):
 def _advance(char: str) -> float:
     """Width of `char` in em."""
     font = get_font(FONT_FILE)
+    if not font.get_char_index(ord(char)):
+        font = get_font(FALLBACK_FILE)
     font.set_size(100, 72)
     return font.load_char(ord(char), flags=LoadFlags.NO_HINTING).linearHoriAdvance / 65536 / 100
 
 
-def _lines(text: str, inks: Sequence[Ink], em: float) -> list[tuple[int, int]]:
+def broken(text: str, inks: Sequence[Ink], em: float) -> list[tuple[int, int]]:
     """`text` broken into [start, end) ranges of at most `em` em.
 
     A short coloured range is kept on one line; closing marks hang over the edge.
@@ -75,7 +87,7 @@ def _flow(ax: Axes, text: str, inks: Sequence[Ink], x: float, y: float, width: f
     ink_of = [next((k for k, ink in enumerate(inks) if ink.start <= i < ink.end), -1)
               for i in range(len(text))]
     tagged: set[int] = set()
-    for n, (start, end) in enumerate(_lines(text, inks, width / size)):
+    for n, (start, end) in enumerate(broken(text, inks, width / size)):
         line, at, tags_end = y - n * pitch, x, [x - 99, x - 99]
         for k, group in groupby(range(start, end), key=ink_of.__getitem__):
             run = [text[i] for i in group]
@@ -86,47 +98,36 @@ def _flow(ax: Axes, text: str, inks: Sequence[Ink], x: float, y: float, width: f
                     (at + 1, line - 0.24 * size), wide - 2, 1.26 * size, fc=ink.background, ec="none",
                     boxstyle=f"round,pad=0,rounding_size={0.18 * size}"))
             ax.text(at, line, "".join(run), fontsize=size, color=INK if ink.background else ink.colour,
-                    family=FONT, va="baseline")
+                    family=FAMILY, va="baseline")
             if ink.tag and k not in tagged:
                 tagged.add(k)
                 level = 0 if at > tags_end[0] + 4 else 1
                 tags_end[level] = at + 7.5 * sum(map(_advance, ink.tag))
                 ax.text(at + 1, line - 0.24 * size - 9.5 - 8.5 * level, ink.tag, fontsize=7.5,
-                        color=ink.colour, family=FONT, va="baseline")
+                        color=ink.colour, family=FAMILY, va="baseline")
             at += wide
 
 
-def _output_inks(examples: Mapping[str, Any], colours: Mapping[str, tuple[str, str]]) -> list[Ink]:
-    """The label and every `type;surface` of the output in the colours of the sentence above."""
-    output, inks = examples["output"], []
-    head = re.match(r"[<‹].+?>", output)
-    if head:
-        inks.append(Ink(0, head.end(), *_BLUE_TINT[::-1]))
-    at = head.end() if head else 0
-    for start, end, label in examples["spans"]:
-        item = f"{label};{examples['text'][start:end]}"
-        found = output.find(item, at)
-        if found >= 0:
-            at = found + len(item)
-            inks.append(Ink(found, at, *colours[label][::-1]))
-    return inks
+def _output_inks(example: Example, colours: Mapping[str, tuple[str, str]]) -> list[Ink]:
+    """The label and every item of the output in the colours of the sentence above."""
+    return [Ink(*example.label_span, *_BLUE_TINT[::-1]),
+            *(Ink(start, end, *colours[label][::-1]) for start, end, label in example.item_spans)]
 
 
-def _left(ax: Axes, examples: Mapping[str, Any]) -> None:
+def _left(ax: Axes, example: Example) -> None:
     """The sentence with its labels, the prompt and the output, spread over the left half."""
-    text, prompt, chip = examples["text"], examples["prompt"], examples["label"]
-    labels = dict.fromkeys(label for *_, label in sorted(examples["spans"]))
+    text, prompt, chip = example.text, example.prompt, example.label
+    labels = dict.fromkeys(label for *_, label in [*sorted(example.spans), *example.item_spans])
     colours = dict(zip(labels, cycle(_WORD_TINTS), strict=False))
     spans = [Ink(start, end, colours[label][1], colours[label][0], label)
-             for start, end, label in sorted(examples["spans"])]
-    asked = [Ink(m.start(), m.end(), _BLUE_TINT[1])
-             for m in re.compile(r"[<‹][^>]+>|[^<‹>]+").finditer(prompt, len(text))]
-    written = _output_inks(examples, colours)
+             for start, end, label in sorted(example.spans)]
+    asked = [Ink(start, end, _BLUE_TINT[1]) for start, end in example.prompt_spans]
+    written = _output_inks(example, colours)
     # The largest letters that leave a gap between the three parts; a long sentence gets smaller ones.
     for size, block in ((20, 12.5), (18, 11.5), (16.5, 11), (15, 10.5), (13.5, 10), (12, 9), (10, 8)):
         pitch = size + 24
-        heights = (len(_lines(text, spans, _COLUMN / size)) * pitch, _block_height(prompt, asked, block),
-                   _block_height(examples["output"], written, block))
+        heights = (len(broken(text, spans, _COLUMN / size)) * pitch, _block_height(prompt, asked, block),
+                   _block_height(example.output, written, block))
         gap = (_TOP - 24 - _BOTTOM - sum(heights)) / 2
         if gap >= 12:
             break
@@ -142,13 +143,14 @@ def _left(ax: Axes, examples: Mapping[str, Any]) -> None:
     ax.annotate("", (_LEFT + _COLUMN / 2, middle - half), (_LEFT + _COLUMN / 2, middle + half),
                 arrowprops={"arrowstyle": "-|>", "color": FAINT, "lw": 1.6, "shrinkA": 0, "shrinkB": 0})
     # One sentence is no evidence: when it was got right, the caption says that it is such a one.
-    right = len(written) == len(spans) + 1 and examples["output"][1:1 + len(chip)] == chip
+    right = (chip in example.output[slice(*example.label_span)]
+             and sorted(i[-1] for i in example.item_spans) == sorted(i[-1] for i in example.spans))
     _block(ax, "output: what it wrote" + (", here all right; how often, see the scores" if right else ""),
-           examples["output"], written, y - gap, block)
+           example.output, written, y - gap, block)
 
 
 def _block_height(text: str, inks: Sequence[Ink], size: float) -> float:
-    return 17 + len(_lines(text, inks, (_COLUMN - 16) / size)) * 1.66 * size
+    return 17 + len(broken(text, inks, (_COLUMN - 16) / size)) * 1.66 * size
 
 
 def _block(ax: Axes, title: str, text: str, inks: Sequence[Ink], top: float, size: float) -> None:
@@ -160,7 +162,7 @@ def _block(ax: Axes, title: str, text: str, inks: Sequence[Ink], top: float, siz
     _flow(ax, text, inks, _LEFT + 8, top - 15 - 0.5 * pitch - 0.36 * size, _COLUMN - 16, size, pitch)
 
 
-def _right(fig: Figure, tasks: Mapping[str, Any]) -> None:
+def _right(fig: Figure, tasks: Mapping[str, Mapping[str, SystemScores]]) -> None:
     """One task: four metrics by system. Several: TL and F1 of joint, single-level and baseline."""
     if len(tasks) == 1:
         ((_, systems),) = tasks.items()
@@ -177,7 +179,7 @@ def _right(fig: Figure, tasks: Mapping[str, Any]) -> None:
             rows = {row.label: row for row in system_rows(systems, metric)}
             # A missing system keeps its row, so that the two panels stay level.
             groups.append((task, [
-                rows.get(SYSTEM_TITLES[s], Row(name, *[math.nan] * 3, FAINT))._replace(label=name)
+                rows.get(registry.title(s), Row(name, *[math.nan] * 3, FAINT))._replace(label=name)
                 for s, name in (("joint", "joint"), (single, "one level"), (floor, "baseline"))]))
         dots(ax, groups, intervals=False)
         ax.set_xlim(-3, 103)
@@ -185,22 +187,21 @@ def _right(fig: Figure, tasks: Mapping[str, Any]) -> None:
             ax.set_yticklabels([])
 
 
-def headline(scores: Mapping[str, Any], examples: Mapping[str, Any], source: str) -> Figure:
-    """1600 x 900 pixels at 150 dpi: left one sentence as the model sees it, right the accuracies.
+def draw(results: RunResults) -> Iterator[tuple[str, Figure]]:
+    example = results.example
+    yield "headline", headline(results.scores, example, results.source(example.task))
 
-    `scores` as in `accuracy`, one task or several; `examples`: {"text", "label", "spans": [[start, end,
-    label], ...] (code points), "prompt", "output"}.
-    """
-    tasks = scores["tasks"]
+
+def headline(scores: ScoresFile, example: Example, source: str) -> Figure:
+    """1600 x 900 pixels at 150 dpi: left one sentence as the model sees it, right the accuracies."""
+    tasks = scores.tasks
     with canvas(_WIDTH / 72, _HEIGHT / 72, "", source, layout="none", margin=_LEFT / _WIDTH) as fig:
         ax = fig.add_axes((0, 0, 1, 1), xlim=(0, _WIDTH), ylim=(0, _HEIGHT))
         ax.set_axis_off()
         ax.text(_LEFT, 394, "One prompt in; the class of the text and its words out", fontsize=16,
                 fontweight="bold")
-        _left(ax, examples)
-        sizes = [s["n"] for systems in tasks.values() for by in systems.values()
-                 for s in by.get("all", {}).values() if s and s.get("n")]
-        n = f", n = {max(sizes):,}" if sizes and len(tasks) == 1 else ""
+        _left(ax, example)
+        n = f", n = {max(s.n for s in next(iter(tasks.values())).values()):,}" if len(tasks) == 1 else ""
         ax.text(0.55 * _WIDTH, _TOP - 12, f"Scores on test, per cent, 95 % intervals{n}", fontsize=9.5,
                 color=FAINT)
         _right(fig, tasks)

@@ -1,31 +1,30 @@
-"""TODO"""
+"""F1 of each word label."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 from matplotlib.figure import Figure
 
-from giellm_utils.reporting.figures.style import BLUE, GREEN, ORANGE, Row, canvas, dots
+from giellm_utils.core.artifacts import LabelScores
+from giellm_utils.reporting.figures.style import BLUE, bounded, canvas, dots, GREEN, ORANGE, Row, shown_system
+from giellm_utils.reporting.results import RunResults
+
+READS = ("scores.json",)
 
 
-def per_label_f1(per_word_label: Mapping[str, Mapping[str, Any]], source: str) -> Figure:
-    """F1 with its 95 % interval for each word label, the most frequent on top; P and R beside it.
+def draw(results: RunResults) -> Iterator[tuple[str, Figure]]:
+    for task, systems in results.scores.tasks.items():
+        if found := shown_system(systems, "per_word_label"):
+            yield f"per-label-f1-{task}", per_label_f1(found.per_word_label, results.source(task))
 
-    `per_word_label`: {label: {"f1": {"value", "low", "high"}, "precision", "recall", "support"}}, where
-    precision and recall may be numbers or dicts with "value".
-    """
-    ranked = sorted(per_word_label.items(), key=lambda kv: -kv[1]["support"])
-    rows, marks = [], []
-    for label, score in ranked:
-        p, r = (v["value"] if isinstance(v, Mapping) else v for v in (score["precision"], score["recall"]))
-        value, low, high = (score["f1"].get(k) for k in ("value", "low", "high"))
-        value = math.nan if value is None else value
-        rows.append(Row(label, value, value if low is None else low, value if high is None else high, BLUE,
-                        note=f"   {score['support']:,} gold"))
-        marks.append((p, r))
+
+def per_label_f1(per_word_label: Mapping[str, LabelScores], source: str) -> Figure:
+    """F1 with its 95 % interval for each word label, the most frequent on top; P and R beside it."""
+    ranked = sorted(per_word_label.items(), key=lambda kv: -kv[1].support)
+    rows = [Row(label, *bounded(score.f1), BLUE, note=f"   {score.support:,} gold")
+            for label, score in ranked]
+    marks = [(score.precision.value, score.recall.value) for _, score in ranked]
     with canvas(8.6, 0.27 * len(rows) + 1.75, "F1 of each word label, per cent", source) as fig:
         ax = fig.add_subplot(xlim=(-2, 102))
         for y, (p, r) in enumerate(marks):

@@ -14,33 +14,37 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib_fontja
 import numpy as np
-from matplotlib import pyplot as plt, ticker
+from matplotlib import pyplot as plt
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontEntry, findfont, fontManager
+from matplotlib.font_manager import findfont, FontEntry, fontManager
 
-from giellm_utils.core.markup import INK
-from giellm_utils.reporting.html import FAINT, PAPER, RULE
-from giellm_utils.reporting.titles import SYSTEM_TITLES
+from giellm_utils.core.artifacts import Score, SystemScores
+from giellm_utils.core.markup import FAINT, INK, PAPER, RULE
+from giellm_utils.systems import registry
 
 FONT = "IPAexGothic"
 fontManager.addfont(matplotlib_fontja.get_font_ttf_path())
 FONT_FILE = findfont(FONT, fallback_to_default=False)
+#: For characters that the Japanese font lacks, the mark ‹ of giellm-card among them.
+FALLBACK = "DejaVu Sans"
+FALLBACK_FILE = findfont(FALLBACK, fallback_to_default=False)
+#: Japanese text first; elsewhere figures take the fallback first.
+FAMILY = (FONT, FALLBACK)
 # The font has one weight; naming it bold too keeps matplotlib from warning at every bold title.
 fontManager.ttflist.append(FontEntry(fname=FONT_FILE, name=FONT, weight=700, size="scalable"))
-BLUE, ORANGE, GREEN, SKY, RED, PINK = "#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00", "#CC79A7"
+BLUE, ORANGE, GREEN, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00"
 GREY = "#9aa2ab"
-SYSTEM_LOOKS = {"joint": (BLUE, "o"), "text": (ORANGE, "s"), "words": (GREEN, "D"),
-                "majority": (GREY, "|"), "always_empty": (GREY, "|")}
 #: Metrics of the text label, alone or with the words.
 TEXT_METRICS = ("tl", "tl_balanced", "all", "all_set")
 SPLIT_COLOURS = {"train": BLUE, "dev": ORANGE, "test": SKY}
 STYLE = {
-    "font.family": ["DejaVu Sans", FONT], "font.size": 9.5, "text.color": INK, "axes.labelcolor": FAINT,
+    "font.family": [FALLBACK, FONT], "font.size": 9.5, "text.color": INK, "axes.labelcolor": FAINT,
     "axes.edgecolor": RULE, "axes.facecolor": PAPER, "figure.facecolor": PAPER, "axes.titlesize": 10.5,
     "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.spines.top": False,
     "axes.spines.right": False, "axes.axisbelow": True, "axes.grid": True, "axes.grid.axis": "x",
@@ -174,19 +178,32 @@ def dots(ax: Axes, groups: Sequence[tuple[str, Sequence[Row]]], signed: bool = F
     ax.set_ylim(y - 0.5, -0.7)
 
 
-def system_rows(systems: Mapping[str, Any], metric: str, group: str = "all") -> list[Row]:
-    """A row for each system that has `metric`, in the fixed order; systems unknown here come last.
+def system_rows(systems: Mapping[str, SystemScores], metric: str) -> list[Row]:
+    """A row for each system that has `metric`, over all documents, in the registry's order and look.
 
     The majority baseline predicts no word, so at word level it is the always-empty one and named so.
     """
     rows: dict[str, Row] = {}
-    for system in [*SYSTEM_TITLES, *(s for s in systems if s not in SYSTEM_TITLES)]:
-        score = systems.get(system, {}).get(group, {}).get(metric)
-        if score is None or score["value"] is None:
+    for system in registry.ordered(systems):
+        score = systems[system].all.get(metric)
+        if score is None or score.value is None:
             continue
         if system == "majority" and metric not in TEXT_METRICS:
             system = "always_empty"
-        low, high = (score["value"] if score.get(k) is None else score[k] for k in ("low", "high"))
-        rows[system] = Row(SYSTEM_TITLES.get(system, system), score["value"], low, high,
-                           *SYSTEM_LOOKS.get(system, (PINK, "^")))
+        look = registry.look(system)
+        rows[system] = Row(registry.title(system), *bounded(score), look.colour, look.marker)
     return list(rows.values())
+
+
+def shown_system(systems: Mapping[str, SystemScores], field: str) -> SystemScores | None:
+    """The first trained system, in the registry's order, that has `field` (confusion, per_word_label):
+    what is shown of one system only is shown of that one."""
+    floors = {name for name, entry in registry.entries().items() if entry.floor}
+    return next((systems[name] for name in registry.ordered(systems)
+                 if name not in floors and getattr(systems[name], field)), None)
+
+
+def bounded(score: Score) -> tuple[float, float, float]:
+    """Value, low and high as numbers: NaN where there is no value, the value where there is no interval."""
+    value = math.nan if score.value is None else score.value
+    return value, value if score.low is None else score.low, value if score.high is None else score.high

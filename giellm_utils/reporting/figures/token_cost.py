@@ -1,31 +1,36 @@
-"""TODO"""
+"""Tokens that one text costs, read in and written out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from giellm_utils.reporting.figures.style import FAINT, GREY, ORANGE, SKY, canvas
+from giellm_utils.core.artifacts import TokensFile
+from giellm_utils.reporting.figures.style import canvas, FAINT, GREY, ORANGE, SKY
+from giellm_utils.reporting.results import RunResults
+
+READS = ("tokens.json",)
 
 
-def token_cost(costs: Mapping[str, Mapping[str, Mapping[str, Sequence[int]]]], source: str) -> Figure:
-    """Mean tokens in and out of one text, by task and level, with the longest text's total.
+def draw(results: RunResults) -> Iterator[tuple[str, Figure]]:
+    yield "token-cost", token_cost(results.tokens, results.source())
 
-    `costs`: {task: {level: {"prompt": [tokens of each text], "target": [tokens of each text]}}}.
-    """
+
+def token_cost(costs: TokensFile, source: str) -> Figure:
+    """Mean tokens in and out of one text, by task and level, with the longest text's total."""
     rows = [(task, level, c) for task, levels in costs.items() for level, c in levels.items()]
     with canvas(9.5, 0.29 * len(rows) + 1.9, "Tokens a text costs: read in and written out", source) as fig:
         ax = fig.add_subplot(xlabel="tokens a text (mean; the tick marks the longest text)")
-        longest = max(max(np.add(c["prompt"], c["target"])) for _, _, c in rows)
+        longest = max(max(np.add(c.prompt, c.target)) for _, _, c in rows)
         ticks, y = [], -0.35
         for i, (task, level, cost) in enumerate(rows):
             y += 1.35 if i and task != rows[i - 1][0] else 1.0 if i else 0.35
             name = f"{task}  {level}" if i == 0 or task != rows[i - 1][0] else level
             ticks.append((y, name))
-            into, out = np.mean(cost["prompt"]), np.mean(cost["target"])
-            top = max(np.add(cost["prompt"], cost["target"]))
+            into, out = np.mean(cost.prompt), np.mean(cost.target)
+            top = max(np.add(cost.prompt, cost.target))
             ax.plot([into + out, top], [y, y], color=GREY, lw=1)
             ax.plot(top, y, marker="|", ms=9, mew=1.5, color=GREY)
             ax.barh(y, into, color=SKY, height=0.66, label="in (prompt)" if i == 0 else None)

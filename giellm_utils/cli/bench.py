@@ -1,0 +1,108 @@
+"""`giellm bench`: measurements whose JSON and table are committed below results/.
+
+Heavy imports wait until a command needs them.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from giellm_utils.core import paths
+from giellm_utils.core.artifacts import EVALUATE
+from giellm_utils.core.settings import ConfigError
+
+bench_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False,
+                        help="Measurements: decoding speed, token costs, scores on samples of documents.")
+
+
+class Corpus(str, Enum):
+    embedded = "embedded"
+    open = "open"
+
+
+@bench_app.command()
+def decoding(profile: Annotated[str, typer.Option("--profile", "-p", help="The run's profile.")] = "mini",
+             run: Annotated[str, typer.Option(help="Folder below runs/; default: the profile's name.")] = "",
+             items: Annotated[int, typer.Option(min=1, help="Texts, by text hash.")] = 200,
+             systems: Annotated[str, typer.Option(help="Some of them, with commas; default: all.")] = "",
+             batch_size: Annotated[int | None, typer.Option(
+                 min=1, help="Default: the profile's generation.batch_size.")] = None,
+             growth: Annotated[int, typer.Option(
+                 min=0, help="Texts for growth with batch size and length; 0: none.")] = 64,
+             threads: Annotated[int | None, typer.Option(
+                 min=1, help="Threads of torch; default: all processors.")] = None,
+             out: Annotated[Path, typer.Option(help="Where RUN.json and RUN.md go.")] = Path("results/bench"),
+             ) -> None:
+    """How fast a run's joint model decodes, and what each lever of our decoding gives."""
+    from giellm_utils.experiment.profile import load_profile
+
+    loaded = load_profile(profile)
+    folder = paths.runs_dir() / (run or loaded.name)
+    import torch
+
+    from giellm_utils.experiment.benchmarks import decoding as benchmark
+    from giellm_utils.reporting.measurements import decoding_table
+    from giellm_utils.reporting.results import RunResults
+    from giellm_utils.reporting.tables import write_measured
+
+    if threads:
+        torch.set_num_threads(threads)
+    names = [name.strip() for name in systems.split(",") if name.strip()] or list(benchmark.SYSTEMS)
+    result = benchmark.run_bench(loaded, folder, items, names, source=RunResults(folder).source(),
+                                 batch_size=batch_size, grow=growth)
+    write_measured(out / f"{folder.name}.json", result, decoding_table(result))
+
+
+@bench_app.command()
+def tokens(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus) or open.")],
+           model: Annotated[str, typer.Option(help="Whose tokenizer.")] = "gemma-3-270m-q4km",
+           items: Annotated[int, typer.Option(min=1, help="Sentences, by text hash.")] = 500,
+           seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 42,
+           out: Annotated[Path, typer.Option(help="Where scnm-SOURCE.json and .md go.")] = Path(
+               "results/token_costs")) -> None:
+    """What one SCNM text costs in tokens, in our format and in those of others."""
+    from giellm_utils.experiment.benchmarks import tokens as benchmark
+    from giellm_utils.models.spec import ModelConfig
+    from giellm_utils.reporting.measurements import token_table
+    from giellm_utils.reporting.tables import write_measured
+
+    result = benchmark.run(source.value, ModelConfig(id=model), items, seed)
+    write_measured(out / f"scnm-{source.value}.json", result, token_table(result))
+
+
+@bench_app.command()
+def subsample(run: Annotated[str, typer.Option(help="Folder below runs/.")],
+              task: Annotated[str, typer.Option(help="One of its tasks.")],
+              condition: Annotated[str, typer.Option(help="Which trained system.")] = "joint",
+              first: Annotated[int, typer.Option(min=1, help="Documents by id to score apart.")] = 200,
+              draws: Annotated[int, typer.Option(min=1, help="Samples of each size.")] = 10_000,
+              seed: Annotated[int, typer.Option(help="Of the samples and the bootstrap.")] = 42,
+              out: Annotated[Path, typer.Option(help="Where RUN.CONDITION.TASK.json goes.")] = Path(
+                  "results/subsample")) -> None:
+    """How far a score on few test documents may lie from that on all of a run's documents."""
+    path = paths.runs_dir() / run / EVALUATE / "documents" / f"{condition}.{task}.csv"
+    if not path.exists():
+        raise ConfigError(f"{paths.shown(path)} is missing: run the profile of {run} to stage 04 first")
+    import pandas as pd
+
+    from giellm_utils.core.files import write_json
+    from giellm_utils.evaluation import subsample as samples
+    from giellm_utils.experiment.environment import git_revision
+
+    frame = pd.read_csv(path, dtype={"id": str})
+    if first > len(frame):
+        raise ConfigError(f"--first is {first}; give 1 to {len(frame)}, the documents of this run")
+    found = samples.subsample(frame, first, draws=draws, seed=seed)
+    write_json(out / f"{run}.{condition}.{task}.json",
+               {"run": run, "condition": condition, "task": task, **found.model_dump(mode="json"),
+                "git": git_revision()})
+    typer.echo(f"all {found.n}, then the first {first}, then 95 % of samples of so many, per cent")
+    first_scores = {m: getattr(found.first, m) for m in samples.MEASURED}
+    for name, scores in (("all", found.all), ("first", first_scores)):
+        typer.echo(f"{name:>6} {({m: round(100 * s.value, 1) for m, s in scores.items() if s})}")
+    for n, spans in found.samples.items():
+        typer.echo(f"{n:>6} {({m: [round(100 * x, 1) for x in span] for m, span in spans.items()})}")

@@ -1,0 +1,97 @@
+"""Stage 03: every condition of the profile trained, from the same base model, records and seed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from giellm_utils.core import conditions
+from giellm_utils.core.artifacts import HistoryRow, TokensFile, Training, TrainingsFile
+from giellm_utils.core.files import read_jsonl
+from giellm_utils.core.paths import shown
+from giellm_utils.core.schema import Record
+from giellm_utils.experiment.inherit import donors, take_folder
+from giellm_utils.experiment.profile import Profile
+from giellm_utils.experiment.stages import Stage
+from giellm_utils.formats.base import Format
+from giellm_utils.systems.finetuned import FineTuned
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The trainings of a run in the profile's order, their logged steps, and the systems they made."""
+
+    trainings: list[Training]
+    history: list[HistoryRow]
+    systems: list[FineTuned]
+
+
+def fine_tuned(profile: Profile, run: Path, condition: str, formats: dict[str, Format],
+               costs: TokensFile) -> FineTuned:
+    """The system of one condition of a run, trained or not."""
+    task = next(iter(formats)) if len(formats) == 1 else conditions.MIXTURE
+    return FineTuned(
+        conditions.get_condition(condition), conditions.folder(run, condition, task, profile.seed), formats,
+        task=task, seed=profile.seed, model=profile.model, training=profile.training,
+        generation=profile.generation,
+        budgets={name: {level: c.budget for level, c in levels.items()} for name, levels in costs.items()})
+
+
+def plan(stage: Stage) -> list[FineTuned]:
+    """The systems of the profile's conditions, in order; nothing is trained yet."""
+    costs = stage.read("tokens.json")
+    return [fine_tuned(stage.profile, stage.run, name, stage.formats, costs)
+            for name in stage.profile.training.conditions]
+
+
+def settings(stage: Stage) -> list[dict[str, Any]]:
+    """How it trains, one row a setting."""
+    return [{"setting": key, "value": value} for key, value in stage.profile.value("training").items()]
+
+
+def run(stage: Stage, show: Callable[[str], Any] = print) -> Trained:
+    """Train what is not trained yet and write history.jsonl and trainings.json.
+
+    A training that is finished with these settings is kept, one of another run taken over, one that was
+    cut off goes on. Raises TrainingFailed, ConfigError, ModelError.
+    """
+    from giellm_utils.models.load import model_path
+
+    records, systems = stage.records(), plan(stage)
+    model_path(stage.profile.model)  # converted here, once, and not by every process of a training
+    for system in systems:
+        _take_over(stage, system, records, show)
+        system.fit(records, show)
+    found = Trained([s.summary for s in systems], [row for s in systems for row in _history(s)], systems)
+    stage.write("history.jsonl", found.history)
+    stage.write("trainings.json", TrainingsFile(found.trainings))
+    for system in systems:
+        stage.wrote(*system.files())
+    caps = [cap for s in systems if (cap := s.stopped_at_minutes) is not None]
+    stage.facts |= {"model": stage.statement, "dtype": found.trainings[0].dtype,
+                    "device": found.trainings[0].device, "batch_size": found.trainings[0].batch_size,
+                    "stopped_at_minutes": min(caps, default=None)}
+    return found
+
+
+def _take_over(stage: Stage, system: FineTuned, records: Sequence[Record],
+               show: Callable[[str], Any]) -> None:
+    """Put another run's training of these very settings where `system.fit` finds it."""
+    if system.is_trained(records):
+        return
+    for donor in donors(stage.run, stage.profile):
+        there = donor / system.folder.relative_to(stage.run)
+        if system.is_trained(records, there):
+            shutil.rmtree(system.coming, ignore_errors=True)
+            take_folder(there, system.coming)
+            show(f"{system.name}: taken over from {shown(there)}")
+            return
+
+
+def _history(system: FineTuned) -> list[HistoryRow]:
+    summary = system.summary
+    address = {"condition": summary.condition, "task": summary.task, "seed": summary.seed}
+    return [HistoryRow(**address, **row) for row in read_jsonl(system.folder / "metrics.jsonl")]

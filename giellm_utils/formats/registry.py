@@ -1,0 +1,31 @@
+"""The formats by name. A new two-way format is one module and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from giellm_utils.core.schema import Task
+from giellm_utils.core.settings import ConfigError
+from giellm_utils.formats.base import Format
+from giellm_utils.formats.giellm import GiellmFormat
+from giellm_utils.formats.oiellm import OiellmFormat
+from giellm_utils.formats.slg import SlgFormat
+from giellm_utils.formats.usa import UsaFormat
+
+FORMATS: Mapping[str, Callable[[Task], Format]] = {
+    "giellm": GiellmFormat,
+    "giellm-card": lambda task: GiellmFormat(task, "‹>"),
+    "slg": SlgFormat,
+    "usa": UsaFormat,
+    "oiellm": OiellmFormat,
+}
+
+
+def make_format(name: str, task: Task) -> Format:
+    """The format called `name` for `task`.
+
+    Raises ConfigError with the known names, and FormatError where it is not defined for the task.
+    """
+    if name not in FORMATS:
+        raise ConfigError(f"no format {name!r}; known formats: {', '.join(FORMATS)}")
+    return FORMATS[name](task)

@@ -1,0 +1,69 @@
+"""The benchmarks' result files (results/bench, results/token_costs) as Markdown tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from giellm_utils.evaluation.score import COMPARED
+from giellm_utils.reporting.tables import rows_to_markdown
+
+#: What a system's speed is given as a multiple of: the letter in its title -> its key in the result file.
+BASES = {"(b)": "sorted_batches", "(a)": "one_at_a_time"}
+#: Short heads for the many columns of one table, in the order of COMPARED.
+SHORT = dict(zip(COMPARED, ("TL %", "WL %", "ALL %", "F1 %", "format %", "invented %", "cut %"), strict=True))
+
+
+def factors(result: Mapping[str, Any], system: str) -> dict[str, str]:
+    """How many times as fast as each of BASES `system` is: {"(b)": "4.1", "(a)": "12.3"}.
+
+    Bases that were not measured are left out.
+    """
+    speeds = {name: s["items_per_second"] for name, s in result["systems"].items()}
+    ratios = {letter: speeds[system] / speeds[base] for letter, base in BASES.items() if base in speeds}
+    # 0.15 in one decimal would be a third off.
+    return {letter: f"{ratio:,.1f}" if ratio >= 1 else f"{ratio:.2f}" for letter, ratio in ratios.items()}
+
+
+def decoding_table(result: Mapping[str, Any]) -> str:
+    """The ways of decoding of one file of results/bench, under a line on what was measured."""
+    rows = []
+    for name, system in result["systems"].items():
+        times, scores = factors(result, name), (system["scores"].get(m) or {"value": None} for m in SHORT)
+        rows.append((system["title"], f"{system['items_per_second']:.2f}", *(times.get(b) for b in BASES),
+                     f"{system['tokens_per_second']:.0f}", f"{system['steps_per_item']:.1f}",
+                     f"{system['forward_passes_per_item']:.2f}",
+                     *(None if s["value"] is None else f"{100 * s['value']:.1f}" for s in scores)))
+    flips = result["argmax_flips"]
+    return (f"{result['source']}. Run `{result['run']}`: {result['items']} texts of {result['split']}, "
+            f"joint, {result['dtype']} on {result['device']}, {result['threads']} threads, batch "
+            f"{result['batch_size']}; the argmax of the allowed rows differs from the full output layer's in "
+            f"{flips['flips']} of {flips['choices']} choices.\n\n"
+            + rows_to_markdown(("system", "items/s", *(f"× {b}" for b in BASES), "tokens/s", "steps/item",
+                                "passes/item", *SHORT.values()), rows))
+
+
+def by_total(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The formats of a file of results/token_costs, the cheapest first."""
+    return sorted(result["formats"].values(), key=lambda f: f["total"]["value"])
+
+
+def token_table(result: Mapping[str, Any]) -> str:
+    """The formats of one file of results/token_costs, the cheapest first, under a line on what was
+    measured."""
+    def said(score: Mapping[str, float], digits: int) -> str:
+        return f"{score['value']:.{digits}f} [{score['low']:.{digits}f}, {score['high']:.{digits}f}]"
+
+    rows = [(f["title"], f["offers"], f"{f['calls']['value']:g}", said(f["tokens_in"], 1),
+             said(f["tokens_out"], 1), said(f["total"], 1), said(f["times_joint"], 2))
+            for f in by_total(result)]
+    return (f"{result['source']}. Means a text over {result['n']} sentences, summed over its calls, with "
+            "95 % bootstrap intervals over sentences; text class and all entities, gold answers. The peers' "
+            "text-class part is ours where a format has none (UIE, InstructUIE, YAYI-UIE, IEPile, GoLLIE), "
+            "instruction wording is ours throughout; one tokenizer for all.\n\n"
+            + rows_to_markdown(("format", "labels in the prompt", "calls", "tokens in", "tokens out",
+                                "tokens, in + out", "× ours, joint"), rows))
+
+
+#: Folder below results/ -> the table of one of its files.
+TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {"bench": decoding_table, "token_costs": token_table}

@@ -1,0 +1,160 @@
+"""A trained folder's answers: decoded freely or under grammars, kept where they are there already.
+
+Beside each predictions file stands what it depends on; what was cut off goes on, what depends on
+something else is decoded anew, and the old file stays until the new one is done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TYPE_CHECKING
+
+from giellm_utils.core import artifacts
+from giellm_utils.core.answer import Answer, items_to_json
+from giellm_utils.core.artifacts import Decoding
+from giellm_utils.core.files import sha256, write_json
+from giellm_utils.core.schema import Level, Record
+from giellm_utils.inference.config import GenerationConfig
+from giellm_utils.systems.fingerprints import difference, digest, read_fingerprint
+
+if TYPE_CHECKING:
+    from giellm_utils.inference.matcher import OutputConstraint
+    from giellm_utils.inference.vocabulary import PieceIndex
+    from giellm_utils.models.bundle import Bundle, Card
+
+
+class Decoded(artifacts.Artifact):
+    """Beside a predictions file: what it depends on, and its speed, None where it was cut off and resumed."""
+
+    fingerprint: dict[str, Any]
+    items_per_second: float | None
+
+
+def sidecar(path: Path) -> Path:
+    """Where the Decoded of a predictions file stands."""
+    return path.with_suffix(".decoded.json")
+
+
+def read_decoded(path: Path) -> Decoded | None:
+    """The Decoded of a finished predictions file, None where there is none."""
+    return artifacts.read(sidecar(path), Decoded) if path.exists() and sidecar(path).exists() else None
+
+
+class Decoder:
+    """The model in one training's `folder`, decoded at `level` as the profile says.
+
+    Loaded when first needed. Texts are at most generation.minutes in the making: GenerationError then.
+    """
+
+    def __init__(self, folder: Path, level: Level, config: GenerationConfig) -> None:
+        self.folder, self.level, self.config = folder, level, config
+
+    @cached_property
+    def card(self) -> Card:
+        from giellm_utils.models.bundle import BundleError, read_card
+
+        card = read_card(self.folder / "model")
+        if card is None:
+            raise BundleError(f"{self.folder} holds no finished training: train it first")
+        return card
+
+    @cached_property
+    def bundle(self) -> Bundle:
+        """The trained model with what belongs to it."""
+        from giellm_utils.models.bundle import open_bundle
+
+        return open_bundle(self.folder)
+
+    @cached_property
+    def constraints(self) -> dict[str, OutputConstraint]:
+        """The grammars of every task."""
+        from giellm_utils.inference.matcher import constraints
+
+        bundle = self.bundle
+        return constraints(bundle.tokenizer, bundle.formats, bundle.max_items, bundle.rows)
+
+    @cached_property
+    def pieces(self) -> PieceIndex:
+        """The tokens by their text, for restricted vocabularies."""
+        from giellm_utils.inference.vocabulary import PieceIndex
+
+        return PieceIndex(self.bundle.tokenizer)
+
+    def release(self) -> None:
+        """Let go of the loaded model."""
+        for name in ("bundle", "constraints", "pieces"):
+            vars(self).pop(name, None)
+
+    def answers(self, records: Sequence[Record], task: str, decoding: Decoding) -> list[Answer]:
+        """Answers for records of one task, in order; nothing is kept."""
+        with TemporaryDirectory() as folder:
+            return self._prepared(records, task, decoding, Path(folder) / "answers.jsonl")()
+
+    def is_written(self, records: Sequence[Record], task: str, decoding: Decoding, path: Path) -> bool:
+        """Whether `path` holds the finished predictions of just this model, these records and settings."""
+        decoded = read_decoded(path)
+        return decoded is not None and decoded.fingerprint == self._fingerprint(records, task, decoding)
+
+    def write(self, records: Sequence[Record], task: str, decoding: Decoding, path: Path,
+              show: Callable[[str], Any] = print) -> None:
+        """Write the predictions for records of one task to `path`, unless they are there already."""
+        wanted, before = self._fingerprint(records, task, decoding), read_decoded(path)
+        if before and before.fingerprint == wanted:
+            return
+        if before:
+            show(f"{path.name}: {difference(before.fingerprint, wanted)}: decodes anew")
+        begun = path.with_name(path.name + ".partial")
+        if begun.exists() and read_fingerprint(sidecar(begun)) != wanted:
+            show(f"{begun.name}: begun with other settings, begins again")
+            begun.unlink()
+        resumed = begun.exists()
+        write_json(sidecar(begun), wanted)
+        decode = self._prepared(records, task, decoding, path)
+        # Decoding alone, a first call's warm-up in it: model, grammars and output layer stand before.
+        start = time.monotonic()
+        decode()
+        speed = None if resumed else len(records) / (time.monotonic() - start)
+        artifacts.write(sidecar(path), Decoded(fingerprint=wanted, items_per_second=speed))
+        sidecar(begun).unlink()
+
+    def _fingerprint(self, records: Sequence[Record], task: str, decoding: Decoding) -> dict[str, Any]:
+        """All that the predictions of one task depend on, ready for JSON."""
+        card = self.card.tasks[task]
+        fmt = self._formats[task]
+        rows = ([r.id, fmt.prompt(r.text, self.level), r.label, items_to_json(r.items())] for r in records)
+        return {"decoding": decoding, "weights": self._weights, "format": fmt.name, "level": self.level,
+                "dtype": self.card.base.dtype, "budget": card.budgets[self.level],
+                "batch size": self.config.batch_size, "records": digest(rows),
+                **({"vocabulary": self.config.vocabulary} if decoding == "free"
+                   else {"most items": card.max_items})}
+
+    @cached_property
+    def _formats(self) -> dict[str, Any]:
+        return self.card.formats()
+
+    @cached_property
+    def _weights(self) -> str:
+        return digest(sha256(path) for path in sorted((self.folder / "model").glob("*.safetensors")))
+
+    def _prepared(self, records: Sequence[Record], task: str, decoding: Decoding,
+                  path: Path) -> Callable[[], list[Answer]]:
+        """What decodes into `path`, the model and all it needs being ready."""
+        from giellm_utils.inference import predictions
+        from giellm_utils.inference.constrained import ConstrainedDecoder
+        from giellm_utils.inference.vocabulary import restricted
+
+        bundle, fmt = self.bundle, self._formats[task]
+        rest = (fmt, records, self.level, self.card.tasks[task].budgets[self.level], self.config, path)
+        if decoding == "constrained":
+            decoder = ConstrainedDecoder(bundle.model, bundle.tokenizer, self.constraints,
+                                         batch_size=self.config.batch_size)
+            return partial(predictions.write_constrained, decoder, *rest)
+        model = bundle.model
+        if self.config.vocabulary == "corpus":
+            strings = [*fmt.fixed_strings(), *(fmt.prompt(r.text, self.level) for r in records)]
+            model = restricted(model, self.pieces.ids_for(strings))
+        return partial(predictions.write_free, model, bundle.tokenizer, *rest)

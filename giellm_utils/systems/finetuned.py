@@ -1,0 +1,193 @@
+"""Fine-tuned systems: a base model trained on the sequences of one condition.
+
+A training carries a fingerprint of all it depends on. With the wanted one it is kept, or goes on where it
+was cut off; else it is made anew, and the old one stays until the new one is done.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from giellm_utils.core import artifacts
+from giellm_utils.core.answer import Answer
+from giellm_utils.core.artifacts import Decoding
+from giellm_utils.core.conditions import Condition, CONDITIONS
+from giellm_utils.core.files import write_json
+from giellm_utils.core.schema import Level, Record
+from giellm_utils.core.settings import load_yaml
+from giellm_utils.formats.base import Format, FormatError
+from giellm_utils.inference.config import GenerationConfig
+from giellm_utils.models.spec import ModelConfig
+from giellm_utils.systems.base import Entry, System
+from giellm_utils.systems.decoder import Decoder
+from giellm_utils.systems.fingerprints import difference, digest, read_fingerprint
+from giellm_utils.training.config import LEARNED_FROM, TrainingConfig, TrainingJob
+
+Show = Callable[[str], Any]
+FINGERPRINT = "fingerprint.json"
+
+
+class FineTuned(System):
+    """One training of one condition, and the model it left in `folder`.
+
+    `formats`: task -> its format; `task`: their address (one task's name, or MIXTURE); `budgets`: new
+    tokens of an output by task and level.
+    """
+
+    def __init__(self, condition: Condition, folder: Path, formats: Mapping[str, Format], *, task: str,
+                 seed: int, model: ModelConfig, training: TrainingConfig, generation: GenerationConfig,
+                 budgets: Mapping[str, Mapping[Level, int]]) -> None:
+        for fmt in formats.values():
+            if lacking := [level for level in condition.levels if level not in fmt.levels]:
+                raise FormatError(f"condition {condition.name} asks for level {lacking[0]}, for which format "
+                                  f"{fmt.name} is not defined; it is for {', '.join(fmt.levels)}")
+        self.name, self.level, self.title = condition.name, condition.scored, condition.title
+        self.condition, self.folder, self.formats = condition, folder, formats
+        self.task, self.seed, self.model, self.training = task, seed, model, training
+        self.generation, self.budgets = generation, budgets
+
+    # -- training ------------------------------------------------------------------------------------
+
+    @property
+    def coming(self) -> Path:
+        """Where a training grows that will take the place of the one in `folder`."""
+        return self.folder.with_name(self.folder.name + ".new")
+
+    @property
+    def summary(self) -> artifacts.Training:
+        """How the training went; raises StorageError or OSError where there is none."""
+        return artifacts.read(self.folder / "summary.json", artifacts.Training)
+
+    @property
+    def stopped_at_minutes(self) -> float | None:
+        """The training.minutes that cut the training short, None where nothing did."""
+        if not self.summary.stopped_by_minutes:
+            return None
+        return load_yaml(self.folder / "training.yaml", TrainingJob).training.minutes
+
+    def files(self) -> list[Path]:
+        """All that a finished training consists of, without its checkpoints."""
+        return sorted(p for p in self.folder.rglob("*")
+                      if p.is_file() and "checkpoints" not in p.relative_to(self.folder).parts)
+
+    def rows(self, records: Sequence[Record]) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+        """The sequences of the splits trained on, one split after the other, and those of dev where dev is
+        not trained on."""
+        from giellm_utils.training.sequences import build
+
+        def of(split: str) -> list[dict[str, str]]:
+            return build(self.formats, [r for r in records if r.split == split], *self.condition.levels)
+
+        splits = self.training.splits
+        return [row for split in splits for row in of(split)], [] if "dev" in splits else of("dev")
+
+    def is_trained(self, records: Sequence[Record], folder: Path | None = None) -> bool:
+        """Whether `folder` (its own by default) holds the finished training of just these settings on
+        `records`, stopped by the clock or not."""
+        return self._is_done(folder or self.folder, self._fingerprint(*self.rows(records)))
+
+    def fit(self, records: Sequence[Record], show: Show = print) -> None:
+        """Train on `records` in a subprocess, unless that is done already, and write the model's card.
+
+        Raises TrainingFailed, ConfigError.
+        """
+        train, dev = self.rows(records)
+        wanted = self._fingerprint(train, dev)
+        if self._is_done(self.coming, wanted):
+            self._put_in_place()
+        found = read_fingerprint(self.folder / FINGERPRINT)
+        if self._is_done(self.folder, wanted):
+            cap = self.stopped_at_minutes
+            if cap is not None and self.training.minutes > cap:
+                show(f"{self.name}: was stopped by training.minutes={cap:g}, "
+                     f"goes on to {self.training.minutes:g}")
+                (self.folder / "summary.json").unlink()
+                self._train(self.folder, wanted, train, dev, show)
+            else:
+                show(f"{self.name}: trained already with these settings, kept")
+        elif found == wanted or not self.folder.exists():
+            self._train(self.folder, wanted, train, dev, show)
+        else:
+            show(f"{self.name}: {difference(found or {}, wanted)}: trains anew, "
+                 "and takes the place of the training that is there when it is done")
+            if read_fingerprint(self.coming / FINGERPRINT) != wanted:
+                shutil.rmtree(self.coming, ignore_errors=True)
+            self._train(self.coming, wanted, train, dev, show)
+            self._put_in_place()
+        self._write_card(records)
+        vars(self).pop("decoder", None)
+
+    def _fingerprint(self, train: list[dict], dev: list[dict]) -> dict[str, Any]:
+        """All that the weights depend on, ready for JSON."""
+        settings = self.training.model_dump(mode="json")
+        return {"condition": self.name, "seed": self.seed, "format": self._format,
+                **{f"model.{k}": v for k, v in self.model.model_dump(mode="json").items()},
+                **{f"training.{key}": settings[key] for key in LEARNED_FROM},
+                "training rows": digest(train), "dev rows": digest(dev)}
+
+    def _is_done(self, folder: Path, wanted: Mapping[str, Any]) -> bool:
+        return (read_fingerprint(folder / FINGERPRINT) == wanted and (folder / "summary.json").exists()
+                and any((folder / "model").glob("*.safetensors")))
+
+    def _train(self, folder: Path, wanted: dict[str, Any], train: list[dict], dev: list[dict],
+               show: Show) -> None:
+        from giellm_utils.models.tokens import schema_tokens
+        from giellm_utils.training.launch import launch, write_job
+
+        tokens = schema_tokens(self.formats.values()) if self.training.single_tokens else []
+        job = TrainingJob(condition=self.name, task=self.task, seed=self.seed, model=self.model,
+                          training=self.training, new_tokens=tokens)
+        write_json(folder / FINGERPRINT, wanted)
+        launch(write_job(folder, job, train, dev), self.training.machine, show)
+
+    def _put_in_place(self) -> None:
+        old = self.folder.with_name(self.folder.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        if self.folder.exists():
+            os.replace(self.folder, old)
+        os.replace(self.coming, self.folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _write_card(self, records: Sequence[Record]) -> None:
+        from giellm_utils.models.bundle import card_of_training, write_card
+
+        write_card(self.folder / "model", card_of_training(
+            self.model, self._format, [fmt.task for fmt in self.formats.values()], self.condition,
+            [r for r in records if r.split in self.training.splits], budgets=self.budgets,
+            max_tokens=self.training.max_tokens))
+
+    @property
+    def _format(self) -> str:
+        return next(iter(self.formats.values())).name
+
+    # -- decoding ------------------------------------------------------------------------------------
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """What reads texts with the trained model."""
+        return Decoder(self.folder, self.level, self.generation)
+
+    def predict(self, records: Sequence[Record]) -> list[Answer]:
+        """Answers in the profile's first way of decoding. Raises GenerationError."""
+        way: Decoding = "constrained" if self.generation.constrained == "only" else "free"
+        found: dict[int, Answer] = {}
+        for task in self.formats:
+            at = [i for i, r in enumerate(records) if r.task == task]
+            unread = [Record(str(i), task, records[i].text, "") for i in at]
+            if unread:
+                found |= dict(zip(at, self.decoder.answers(unread, task, way), strict=True))
+        return [found[i] for i in range(len(records))]
+
+    def read(self, text: str, task: str) -> Answer:
+        """The Answer for one text, in the profile's first way of decoding."""
+        return self.predict([Record("", task, text, "")])[0]
+
+
+#: One system a condition; `make` is None: a trained system is built of its folder and its settings.
+ENTRIES = tuple(Entry(c.name, c.title, c.look, c.scored, order)
+                for order, c in enumerate(CONDITIONS.values()))
