@@ -35,7 +35,7 @@ def decoding(profile: Annotated[str, typer.Option("--profile", "-p", help="The r
                  min=0, help="Texts for growth with batch size and length; 0: none.")] = 64,
              threads: Annotated[int | None, typer.Option(
                  min=1, help="Threads of torch; default: all processors.")] = None,
-             out: Annotated[Path, typer.Option(help="Where RUN.json and RUN.md go.")] = Path("results/bench"),
+             out: Annotated[Path, typer.Option(help="Where RUN.json goes.")] = Path("results/bench"),
              ) -> None:
     """How fast a run's joint model decodes, and what each lever of our decoding gives."""
     from giellm_utils.experiment.profile import load_profile
@@ -62,7 +62,7 @@ def tokens(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus) o
            model: Annotated[str, typer.Option(help="Whose tokenizer.")] = "gemma-3-270m-q4km",
            items: Annotated[int, typer.Option(min=1, help="Sentences, by text hash.")] = 500,
            seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 42,
-           out: Annotated[Path, typer.Option(help="Where scnm-SOURCE.json and .md go.")] = Path(
+           out: Annotated[Path, typer.Option(help="Where scnm-SOURCE.json goes.")] = Path(
                "results/token_costs")) -> None:
     """What one SCNM text costs in tokens, in our format and in those of others."""
     from giellm_utils.experiment.benchmarks import tokens as benchmark

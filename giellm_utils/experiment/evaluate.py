@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from giellm_utils.core.artifacts import (
     TRAIN,
     Training,
 )
+from giellm_utils.core.paths import shown
 from giellm_utils.core.schema import Record
 from giellm_utils.data.corpus import of_task, sample
 from giellm_utils.evaluation import per_label, score
@@ -129,29 +131,34 @@ def _weights(stage: Stage) -> None:
 
 
 def _predict(stage: Stage, systems: Mapping[str, FineTuned], records: Sequence[Record], show: Show) -> None:
+    """Every predictions file: kept where it stands, taken over from another run, or decoded."""
+    taken: Counter[Path] = Counter()
     for name, system in systems.items():
         for decoding in decodings(stage.profile):
             for task in stage.tasks:
                 mine = scored_records(stage.profile, records, task)
                 path = predictions_file(stage.folder, name, task, decoding)
-                _take_over(stage, system, mine, task, decoding, path, show)
+                if donor := _take_over(stage, system, mine, task, decoding, path):
+                    taken[donor] += 1
                 system.decoder.write(mine, task, decoding, path, show)
                 stage.wrote(path, sidecar(path))
         system.decoder.release()
+    for donor, files in taken.items():
+        show(f"{files} files of predictions taken over from {shown(donor)}")
 
 
 def _take_over(stage: Stage, system: FineTuned, records: Sequence[Record], task: str, decoding: Decoding,
-               path: Path, show: Show) -> None:
-    """Another run's predictions, where they are just those that are wanted."""
+               path: Path) -> Path | None:
+    """Another run's predictions, where they are just those that are wanted; returns that run."""
     if system.decoder.is_written(records, task, decoding, path):
-        return
+        return None
     for donor in donors(stage.run, stage.profile):
         there = donor / path.relative_to(stage.run)
         if system.decoder.is_written(records, task, decoding, there):
             take_file(there, path)
             take_file(sidecar(there), sidecar(path))
-            show(f"{path.name}: taken over from {donor.name}")
-            return
+            return donor
+    return None
 
 
 def _example(stage: Stage, provenance: Mapping[str, Provenance], decoding: Decoding) -> Example | None:

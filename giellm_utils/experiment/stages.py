@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shlex
 import time
 from dataclasses import dataclass, field
@@ -165,9 +166,9 @@ def command(profile: str, overrides: dict[str, Any], run_name: str = "", *, from
 
 
 def _yaml(value: Any) -> str:
-    """`value` as the command line's YAML reads it back, bare where that is enough."""
-    bare = isinstance(value, str) and yaml.safe_load(value) == value
-    return value if bare else json.dumps(value, ensure_ascii=False)
+    """`value` as the command line's YAML reads it back, on one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=math.inf)
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def open_stage(name: str, profile: str = "mini", run_name: str = "",

@@ -87,7 +87,7 @@ def _take_over(stage: Stage, system: FineTuned, records: Sequence[Record],
         if system.is_trained(records, there):
             shutil.rmtree(system.coming, ignore_errors=True)
             take_folder(there, system.coming)
-            show(f"{system.name}: taken over from {shown(there)}")
+            show(f"{system.name}: taken over from {shown(donor)}")
             return
 
 

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
-from giellm_utils.core.answer import items_from_json
+from giellm_utils.core.answer import Answer, items_from_json
 from giellm_utils.core.artifacts import Decodings, Score, SystemScores
 from giellm_utils.core.markup import FAINT, highlight, Html, INK, Mark, PAPER, RULE, safe, tints
-from giellm_utils.core.schema import Item, Record, Task
+from giellm_utils.core.schema import Item, Record, Task, Word
 from giellm_utils.data.offsets import locate
 from giellm_utils.evaluation.score import COMPARED
 from giellm_utils.reporting.titles import FEW_METRICS, MAIN_METRICS, metric_title
@@ -62,16 +62,39 @@ def records(records: Sequence[Record], task: Task, limit: int = 20) -> Html:
     listed = len(task.parts) > 1 or any(part.shape == "relation" for part in task.parts)
     out = []
     for record in records[:limit]:
-        marks = [Mark(s.start, s.end, w.label, w.tail is not None) for w in record.words for s in w.spans]
-        lines = []
-        for part in task.parts if listed else ():
-            items = [_item(item) for item in record.items() if item.kind == part.kind]
-            lines.append(f'<div style="{_SMALL}padding-left:16px;">{safe(part.instruction)}: '
-                         f'{" · ".join(items) or safe(task.none)}</div>')
+        lines = _by_part(tuple(record.items()), task) if listed else ""
         out.append(f'<div style="{_BASE}border-bottom:1px solid {RULE};padding:4px 0;">{_chip(record.label)}'
-                   f'{highlight(record.text, marks, colours)}{"".join(lines)}'
+                   f'{highlight(record.text, _marks(record.words), colours)}{lines}'
                    f'<div style="{_SMALL}">{safe(record.id)} · {safe(record.split)}</div></div>')
     return _page([*out, _count(len(out), len(records), "records")])
+
+
+def answer(text: str, answer: Answer, task: Task) -> Html:
+    """What a system says of one text: its label, its items where they stand and part by part, problems."""
+    colours = tints([*(label for part in task.parts for label in part.labels),
+                     *(item.label for item in answer.items)])
+    problems = "".join(f'<div style="{_SMALL}">{_problem(p.name, p.detail)}</div>' for p in answer.problems)
+    raw = f'<div style="{_SMALL}">raw output: {safe(answer.raw)}</div>' if answer.raw else ""
+    return _page([_chip(answer.label) if answer.label else "",
+                  highlight(text, _marks(locate(answer.items, text)), colours),
+                  _by_part(answer.items, task), problems, raw])
+
+
+def _by_part(items: Sequence[Item], task: Task) -> str:
+    """A line for each part of the task with its items; the task's word for none where it has none."""
+    return "".join(
+        f'<div style="{_SMALL}padding-left:16px;">{safe(part.instruction)}: '
+        f'{" · ".join(_item(i) for i in items if i.kind == part.kind) or safe(task.none)}</div>'
+        for part in task.parts)
+
+
+def _marks(words: Iterable[Word | None]) -> list[Mark]:
+    """The spans of words; None, an item that is not in the text (data.offsets.locate), has no mark."""
+    return [Mark(s.start, s.end, w.label, w.tail is not None) for w in words if w for s in w.spans]
+
+
+def _problem(name: str, detail: str) -> str:
+    return f"{safe(name)}: {safe(detail or _EXPLAINED.get(name, ''))}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], style: Sequence[str]) -> str:
@@ -177,12 +200,6 @@ def compare(row: Mapping[str, Any]) -> Diff:
     return Diff(right, wanted - given, given - wanted)
 
 
-def _marks(items: Iterable[Item], text: str) -> list[Mark]:
-    """Where the items stand in `text`, by the rule they are scored by; what is not there has no mark."""
-    words = locate(items, text)
-    return [Mark(s.start, s.end, w.label, w.tail is not None) for w in words if w for s in w.spans]
-
-
 def predictions(rows: Iterable[Mapping[str, Any]], limit: int = 20,
                 only: Literal["right", "wrong"] | None = None) -> Html:
     """A list of predictions to open and close: gold and answered, missing and spurious items.
@@ -214,8 +231,7 @@ def _prediction(row: Mapping[str, Any], diff: Diff, colours: Mapping[str, tuple[
         if items:
             lines.append((name, " · ".join(_item(item) + (f" ×{n}" if n > 1 else "")
                                            for item, n in items.items())))
-    if problems := [f'{safe(p["name"])}: {safe(p["detail"] or _EXPLAINED.get(p["name"], ""))}'
-                    for p in answer["problems"]]:
+    if problems := [_problem(**p) for p in answer["problems"]]:
         lines.append(("problems", " · ".join(problems)))
     if answer["raw"]:
         lines.append(
@@ -229,9 +245,10 @@ def _prediction(row: Mapping[str, Any], diff: Diff, colours: Mapping[str, tuple[
 
 
 def _side(side: Mapping[str, Any], text: str, level: str, colours: Mapping[str, tuple[str, str]]) -> str:
-    """The text with gold's or the answer's label and items at the row's level; relations listed below."""
+    """The text with gold's or the answer's label and items at the row's level, each where it is scored;
+    relations listed below."""
     items = items_from_json(side["items"]) if level != "text" else ()
     label = side["label"] if level != "words" else None
     relations = [_item(item) for item in items if len(item.surfaces) == 2]
-    return ((_chip(label) if label else "") + highlight(text, _marks(items, text), colours)
+    return ((_chip(label) if label else "") + highlight(text, _marks(locate(items, text)), colours)
             + (f'<div style="{_SMALL}">{" · ".join(relations)}</div>' if relations else ""))

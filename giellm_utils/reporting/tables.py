@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from giellm_utils.core.artifacts import Score
-from giellm_utils.core.files import write_json, write_text
+from giellm_utils.core.files import write_json
 
 #: A cell without a value.
 MISSING = "–"
@@ -40,8 +40,10 @@ def score_cell(score: Score | None) -> str:
 
 
 def write_measured(path: Path, result: Mapping[str, Any], table: str) -> Path:
-    """A measurement as `path` (JSON) and its table beside it (.md), printed too; returns `path`."""
+    """A measurement as `path` (JSON), its table printed; returns `path`.
+
+    The table itself is kept in the documents, where `giellm tables` makes it from the JSON.
+    """
     write_json(path, result)
-    write_text(path.with_suffix(".md"), table)
     print(table)
     return path

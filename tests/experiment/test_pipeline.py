@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from giellm_utils.experiment import notebooks
-from giellm_utils.experiment import stages
 from giellm_utils.core.settings import ConfigError
+from giellm_utils.experiment import notebooks, stages
 from giellm_utils.experiment.profile import load_profile
-from giellm_utils.experiment.stages import STAGES, is_current, select, StageError
-from giellm_utils.reporting.results import draw, Results
+from giellm_utils.experiment.stages import is_current, select, StageError, STAGES
 from giellm_utils.reporting.publish import publish, publish_notebooks
+from giellm_utils.reporting.results import draw, Results
 
 
 def giellm(environment, *arguments: str) -> subprocess.CompletedProcess:

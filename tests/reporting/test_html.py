@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from giellm_utils.core import markup
+from giellm_utils.core.answer import Answer, Problem
 from giellm_utils.core.markup import Mark
 from giellm_utils.core.schema import Item, Part, Record, Span, Task, Word
 from giellm_utils.data.offsets import locate
@@ -194,6 +195,19 @@ def test_decodings_table_has_both_ways_of_one_condition() -> None:
     assert found.tags["tr"] == 5 and found.text.count("constrained") == 2 and "9.8" in found.text
     assert found.text.count("50.0") == 4 * len(COMPARED) and found.text.count("–") == 2, "a resumed decoding"
     assert page(views.decodings_table(decodings("text", "scnm").tasks, "joint")).tags["tr"] == 1
+
+
+def test_an_answer_to_a_text_of_ones_own() -> None:
+    said = Answer("社会", (Item("entity", "地名", ("東京",)), Item("entity", "人名", ("山田",))),
+                  (Problem("not_in_text", "山田"), Problem("truncated", "")), "<社会>固有表現抽出:地名;東京")
+    found = page(views.answer("東京へ行く。", said, SCNM))
+    assert found.titled == [("地名 [0, 2)", "東京")] and "社会" in found.text
+    assert "固有表現抽出: 地名 東京 · 人名 山田" in found.text and "not_in_text: 山田" in found.text
+    assert "truncated: the budget of new tokens ran out" in found.text and said.raw in found.text
+    nothing = page(views.answer(EVIL, Answer(None), TCREE))
+    assert "関係抽出: 無い" in nothing.text and "イベント抽出: 無い" in nothing.text
+    odd = Answer(EVIL, (Item("entity", EVIL, (EVIL,)),), (Problem(EVIL, EVIL),), EVIL)
+    assert "<script>alert('x')</script>&" in page(views.answer(EVIL, odd, SCNM)).text
 
 
 def test_predictions_show_the_difference() -> None:

@@ -68,7 +68,7 @@ def shell_lines(path: Path) -> list[str]:
             for line in block.splitlines() if line.strip() and not line.startswith("#")]
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/your-own-data.md", "docs/results.md"])
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/your-own-data.md"])
 def test_every_documented_command_exists(document):
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
     commands = shell_lines(ROOT / document)
@@ -119,7 +119,8 @@ def test_notebooks_are_committed_as_they_should_be_read(path):
 def tracked_text() -> list[Path]:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout
     kinds = {".py", ".ipynb", ".md", ".json", ".jsonl", ".yaml", ".yml", ".toml", ".txt", ".svg"}
-    return [ROOT / n for n in filter(None, listed.split("\0")) if Path(n).suffix in kinds and (ROOT / n).exists()]
+    paths = [ROOT / name for name in filter(None, listed.split("\0"))]
+    return [path for path in paths if path.suffix in kinds and path.exists()]
 
 
 def test_no_machine_paths_are_committed():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from giellm_utils.experiment.profile import PROFILES, load_profile, Profile
 from giellm_utils.core.paths import ROOT
-from giellm_utils.core.settings import load_yaml, parse_override, ConfigError
+from giellm_utils.core.settings import ConfigError, load_yaml, parse_override
+from giellm_utils.experiment.profile import load_profile, Profile, PROFILES
 
 GOOD = """\
 name: t
@@ -70,12 +70,22 @@ def test_override_values_are_yaml():
         parse_override("training.epochs")
 
 
-@pytest.mark.parametrize("value, ways", [("none", ("free",)), ("only", ("constrained",)), ("both", ("free", "constrained"))])
-def test_every_way_of_decoding_can_be_set_on_the_command_line(value, ways):
-    """`on` and `off` could not: YAML reads them as true and false."""
-    from giellm_utils.experiment.evaluate import decodings
+@pytest.mark.parametrize("old, new, words", [
+    ("epochs: 2", "conditions: [joint, both]", ["training.conditions", "'both'", "joint, text, words"]),
+    ("epochs: 2", "conditions: []", ["training.conditions", "at least one"]),
+    ("epochs: 2", "conditions: [joint, joint]", ["training.conditions", "each once"]),
+    ("epochs: 2", "jobs: [joint]", ["training.jobs", "unknown key", "conditions"]),
+    ("training:\n", "format: {name: nonesuch}\ntraining:\n", ["format.name", "giellm-card"]),
+])
+def test_conditions_and_formats_are_known_ones(tmp_path, old, new, words):
+    with pytest.raises(ConfigError) as caught:
+        load_yaml(write(tmp_path, GOOD.replace(old, new)), Profile)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
 
-    assert decodings(load_profile("smoke", dict([parse_override(f"generation.constrained={value}")]))) == ways
+
+def test_single_tokens_need_lora():
+    with pytest.raises(ConfigError, match="single_tokens is made for method lora"):
+        load_profile("smoke", {"training.single_tokens": True})
 
 
 def test_unknown_profile_names_the_known_ones():

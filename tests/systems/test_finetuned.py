@@ -1,0 +1,157 @@
+"""A training is kept, resumed or made anew by its fingerprint, and no finished one is lost on the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from giellm_utils.core.conditions import CONDITIONS, folder
+from giellm_utils.core.schema import Record
+from giellm_utils.data.registry import load_dataset
+from giellm_utils.formats.base import FormatError
+from giellm_utils.formats.giellm import GiellmFormat
+from giellm_utils.formats.registry import FORMATS
+from giellm_utils.inference.config import GenerationConfig
+from giellm_utils.models.bundle import read_card
+from giellm_utils.models.spec import ModelConfig
+from giellm_utils.systems.finetuned import ENTRIES, FineTuned
+from giellm_utils.training.config import TrainingConfig
+from giellm_utils.training.launch import TrainingFailed
+from support.experiments import hashes
+
+DATA = load_dataset("scnm", "embedded")
+RECORDS = [*DATA.split("train")[:10], *DATA.split("dev")[:3], *DATA.split("test")[:3]]
+OPTIONS = {"method": "full", "max_steps": 3, "batch_size": 4, "save_steps": 1, "log_steps": 1}
+
+
+def system(run: Path, condition: str = "joint", *, seed: int = 7, name: str = "giellm", generation=None,
+           **training) -> FineTuned:
+    formats = {"scnm": FORMATS[name](DATA.task)}
+    return FineTuned(
+        CONDITIONS[condition], folder(run, condition, "scnm", 7), formats, task="scnm", seed=seed,
+        model=ModelConfig(id="scratch"), training=TrainingConfig(**{**OPTIONS, **training}),
+        generation=GenerationConfig(batch_size=4, **(generation or {})),
+        budgets={"scnm": {"joint": 20, "text": 8, "words": 20}})
+
+
+@pytest.fixture
+def trained(in_process, tmp_path) -> Path:
+    """A run with a finished joint training."""
+    system(tmp_path).fit(RECORDS)
+    in_process.trained.clear()
+    return tmp_path
+
+
+def test_the_same_training_is_kept(trained, in_process, capsys):
+    before = hashes(trained)
+    again = system(trained, minutes=99, log_steps=7, save_steps=9, machine="ddp-8")
+    assert again.is_trained(RECORDS)
+    again.fit(RECORDS)
+    assert in_process.trained == [] and hashes(trained) == before
+    assert "joint: trained already with these settings, kept" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("changes, said", [
+    ({"max_steps": 4}, "training.max_steps was 3, is 4"), ({"seed": 8}, "seed was 7, is 8"),
+    ({"name": "giellm-card"}, "format was giellm, is giellm-card"),
+    ({"lora_r": 8}, "training.lora_r was 16, is 8"),
+    ({"splits": ["train"]}, "training.splits was ['train', 'dev'], is ['train']"),
+])
+def test_other_settings_train_anew_and_say_what_changed(trained, in_process, changes, said, capsys):
+    changed = system(trained, **changes)
+    assert not changed.is_trained(RECORDS)
+    changed.fit(RECORDS)
+    assert in_process.trained == ["joint"] and said in capsys.readouterr().out
+    assert changed.is_trained(RECORDS) and not changed.coming.exists()
+
+
+def test_other_records_train_anew(trained, in_process, capsys):
+    system(trained).fit(RECORDS[1:])
+    assert in_process.trained == ["joint"] and "other training rows" in capsys.readouterr().out
+    # Test records are not learned from.
+    system(trained).fit(RECORDS[1:-1])
+    assert in_process.trained == ["joint"]
+
+
+def test_the_old_training_stays_until_the_new_one_is_done(trained, in_process):
+    before = hashes(trained / "joint" / "scnm" / "seed-7")
+    in_process.fail = True
+    with pytest.raises(TrainingFailed):
+        system(trained, max_steps=4).fit(RECORDS)
+    assert hashes(trained / "joint" / "scnm" / "seed-7") == before and system(trained).is_trained(RECORDS)
+    in_process.fail = False
+    system(trained, max_steps=4).fit(RECORDS)
+    assert system(trained, max_steps=4).is_trained(RECORDS)
+
+
+def test_a_finished_new_one_takes_its_place_after_a_kill_between_the_two(trained, in_process):
+    made = system(trained, max_steps=4)
+    made.fit(RECORDS)
+    made.folder.rename(made.coming)  # as if the process had died just before the last rename
+    in_process.trained.clear()
+    made.fit(RECORDS)
+    assert in_process.trained == [] and made.is_trained(RECORDS)
+
+
+def test_an_unfinished_training_goes_on(trained, in_process):
+    made = system(trained)
+    (made.folder / "summary.json").unlink()
+    made.fit(RECORDS)
+    assert in_process.trained == ["joint"] and made.summary.resumed_from_step == 3
+
+
+def test_weights_without_a_fingerprint_are_not_gone_on_with(trained, in_process):
+    """Checkpoints of unknown settings would be resumed as if they were these."""
+    made = system(trained)
+    (made.folder / "fingerprint.json").unlink()
+    made.fit(RECORDS)
+    assert made.summary.resumed_from_step == 0 and made.is_trained(RECORDS)
+
+
+def test_the_card_says_how_to_decode_and_follows_the_settings(trained, in_process):
+    card = read_card(system(trained).folder / "model")
+    task = card.tasks["scnm"]
+    assert card.condition == "joint" and card.levels == ["joint"] and task.budgets == {"joint": 20}
+    assert card.context == 1024 and task.lengths.longest == max(len(r.text) for r in RECORDS[:13])
+    system(trained, max_tokens=512).fit(RECORDS)
+    assert in_process.trained == [] and read_card(system(trained).folder / "model").context == 512
+
+
+def test_rows_are_the_splits_trained_on_one_after_the_other(tmp_path):
+    train, dev = system(tmp_path, "words").rows(RECORDS)
+    assert [row["id"] for row in train] == [r.id for r in RECORDS[:13]] and dev == []
+    fmt = GiellmFormat(DATA.task)
+    assert train[0]["target"] == fmt.target(RECORDS[0], "words")
+    train, dev = system(tmp_path, splits=["train"]).rows(RECORDS)
+    assert len(train) == 10 and [row["id"] for row in dev] == [r.id for r in RECORDS[10:13]]
+
+
+def test_a_condition_needs_a_format_of_its_level(tmp_path):
+    lacking = next(name for name, make in FORMATS.items() if "words" not in make(DATA.task).levels)
+    with pytest.raises(FormatError, match=f"level words, for which format {lacking} is not defined"):
+        system(tmp_path, "words", name=lacking)
+
+
+def test_answers_read_nothing_of_a_record_but_its_text(trained):
+    made = system(trained)
+    unread = [Record("x", "scnm", r.text, "no label of the task") for r in RECORDS[:3]]
+    answers = made.predict(unread)
+    assert answers == made.predict(RECORDS[:3]) and len(answers) == 3
+    assert made.read(RECORDS[1].text, "scnm").raw == made.predict([RECORDS[1]])[0].raw
+    under = system(trained, generation={"constrained": "only"})
+    assert all(answer.well_formed for answer in under.predict(RECORDS[:3]))
+
+
+def test_every_condition_stands_in_the_registry():
+    assert [(e.name, e.title, e.level, e.order) for e in ENTRIES] == [
+        ("joint", "joint", "joint", 0), ("text", "text only", "text", 1), ("words", "words only", "words", 2)]
+    assert [e.look for e in ENTRIES] == [c.look for c in CONDITIONS.values()]
+
+
+def test_a_damaged_fingerprint_is_no_traceback(trained, in_process):
+    made = system(trained)
+    (made.folder / "fingerprint.json").write_text("{", encoding="utf-8")
+    made.fit(RECORDS)
+    assert json.loads((made.folder / "fingerprint.json").read_text())["seed"] == 7
