@@ -21,9 +21,9 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setenv("GIELLM_RUNS_DIR", str(tmp_path))
     i = np.arange(120)
     right = (i % 2 == 0).astype(float)
-    frame = pd.DataFrame({**dict.fromkeys(COLUMNS, 1.0), "id": [f"d{k:04}" for k in i[::-1]], "gold_label": "x",
-                          "predicted_label": "x", "tl": right, "all": right, "well_formed": True,
-                          "truncated": False, "empty_gold": False})
+    frame = pd.DataFrame({**dict.fromkeys(COLUMNS, 1.0), "id": [f"d{k:04}" for k in i[::-1]],
+                          "gold_label": "x", "predicted_label": "x", "tl": right, "all": right,
+                          "well_formed": True, "truncated": False, "empty_gold": False})
     write_text(tmp_path / "r" / "04_evaluate" / "documents" / "joint.t.csv", frame.to_csv(index=False))
     return tmp_path
 
@@ -49,8 +49,8 @@ def test_what_cannot_be_sampled_is_said(run):
 
 
 def test_token_costs_are_written_with_their_table(scratch_cache, tmp_path):
-    done = CliRunner().invoke(bench_app, ["tokens", "--source", "embedded", "--model", "scratch", "--items", "5",
-                                          "--out", str(tmp_path)])
+    done = CliRunner().invoke(bench_app, ["tokens", "--source", "embedded", "--model", "scratch",
+                                          "--items", "5", "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "scnm-embedded.json").read_text(encoding="utf-8"))["n"] == 5
-    assert (tmp_path / "scnm-embedded.md").read_text(encoding="utf-8") in done.output
+    assert "| calls | tokens in |" in done.output

@@ -30,9 +30,9 @@ def made_run(folder: Path, right: list[int], epochs: float, first: int = 0) -> P
     write_text(folder / "04_evaluate" / "documents" / "joint.t.csv", frame.to_csv(index=False))
     for stage in ("03_train", "04_evaluate"):
         artifacts.write(folder / stage / "manifest.json", Manifest(
-            stage=stage, run=folder.name, profile="p", seed=1, parameters={"seed": 1, "training.epochs": epochs},
-            notebook="", inputs={}, outputs={}, data={}, git="", seconds=1, finished="", python="", system="",
-            processors=1, packages={}))
+            stage=stage, run=folder.name, profile="p", seed=1, notebook="", inputs={}, outputs={}, data={},
+            parameters={"seed": 1, "training.epochs": epochs}, git="", seconds=1, finished="", python="",
+            system="", processors=1, packages={}))
     artifacts.write(folder / "03_train" / "trainings.json", TrainingsFile([training("joint", task="t")]))
     return folder
 

@@ -14,7 +14,8 @@ from giellm_utils.experiment.environment import environment, git_revision, noteb
 
 def notebook(*code: str, prose: str = "text", outputs: list | None = None) -> str:
     cells = [{"cell_type": "markdown", "metadata": {}, "source": [prose]}]
-    cells += [{"cell_type": "code", "metadata": {}, "source": [line], "outputs": outputs or []} for line in code]
+    cells += [{"cell_type": "code", "metadata": {}, "source": [line], "outputs": outputs or []}
+              for line in code]
     return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
 
 
