@@ -26,8 +26,9 @@ def session_cache(tmp_path_factory) -> Path:
 def child_environment(session_cache, tmp_path_factory) -> dict[str, str]:
     """Environment for `giellm` and training subprocesses: own cache and runs, no raw data, no network."""
     env = {k: v for k, v in os.environ.items() if k != "GIELLM_DATA_DIR"}
-    return {**env, "GIELLM_CACHE_DIR": str(session_cache), "GIELLM_RUNS_DIR": str(tmp_path_factory.mktemp("runs")),
-            "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+    return {**env, "GIELLM_CACHE_DIR": str(session_cache),
+            "GIELLM_RUNS_DIR": str(tmp_path_factory.mktemp("runs")), "HF_HUB_OFFLINE": "1",
+            "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture

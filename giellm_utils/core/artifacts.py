@@ -11,12 +11,13 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
-from giellm_utils.core.files import StorageError, read_json, write_json
+from giellm_utils.core.files import read_json, StorageError, write_json
 from giellm_utils.core.schema import Level, Shape
 
 #: The stages of a run, in order: each is a notebook and a folder of the run.
 INSPECT, CONVERT, TRAIN, EVALUATE, MRE, FIGURES = STAGES = (
-    "01_inspect_data", "02_convert_format", "03_train", "04_evaluate", "05_mutual_reinforcement", "06_figures")
+    "01_inspect_data", "02_convert_format", "03_train", "04_evaluate", "05_mutual_reinforcement",
+    "06_figures")
 
 Verdict = Literal["higher", "lower", "undecided"]
 Decoding = Literal["free", "constrained"]

@@ -31,8 +31,8 @@ class Condition(Section):
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     title: str
     look: Look
-    #: Levels asked for, each in a sequence of its own.
-    levels: tuple[Level, ...] = Field(min_length=1)
+    #: Levels asked for, each in a sequence of its own; one so far, for no decoder puts two together yet.
+    levels: tuple[Level, ...] = Field(min_length=1, max_length=1)
     #: Where the labels come from: gold is the record's own.
     partner: Literal["gold"] = "gold"
     #: Order of the levels in a joint target.
@@ -45,7 +45,7 @@ class Condition(Section):
     @property
     def scored(self) -> Level:
         """The level at which its answers are scored."""
-        return self.levels[0] if len(self.levels) == 1 else "joint"
+        return self.levels[0]
 
 
 CONDITIONS: dict[str, Condition] = {c.name: c for c in (

@@ -1,9 +1,9 @@
-"""Strict sections of a YAML file; a fault is one clear line that names file, line, key and what is allowed."""
+"""Strict sections of a YAML file; a fault is one clear line: file, line, key and what is allowed."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, get_args, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -89,9 +89,14 @@ def _line(text: str, loc: tuple) -> int | None:
 
 
 def _known_keys(kind: type[BaseModel], loc: tuple) -> list[str]:
-    for key in loc:
-        annotation = kind.model_fields[str(key)].annotation if str(key) in kind.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        kind = annotation
-    return list(kind.model_fields)
+    """Keys of the section at `loc`; in a union of sections pydantic's loc names the member by its tag."""
+    members: list[type[BaseModel]] = [kind]
+    for key in map(str, loc):
+        if len(members) > 1:
+            members = [m for m in members
+                       if any(key in get_args(f.annotation) for f in m.model_fields.values())]
+            continue
+        field = members[0].model_fields.get(key) if members else None
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+        members = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+    return list(members[0].model_fields) if len(members) == 1 else []

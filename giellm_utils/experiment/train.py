@@ -17,7 +17,7 @@ from giellm_utils.experiment.inherit import donors, take_folder
 from giellm_utils.experiment.profile import Profile
 from giellm_utils.experiment.stages import Stage
 from giellm_utils.formats.base import Format
-from giellm_utils.systems.finetuned import FineTuned
+from giellm_utils.systems.finetuned import FineTuned, is_finished
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,12 @@ def run(stage: Stage, show: Callable[[str], Any] = print) -> Trained:
 def _take_over(stage: Stage, system: FineTuned, records: Sequence[Record],
                show: Callable[[str], Any]) -> None:
     """Put another run's training of these very settings where `system.fit` finds it."""
-    if system.is_trained(records):
+    wanted = system.fingerprint(records)
+    if is_finished(system.folder, wanted):
         return
     for donor in donors(stage.run, stage.profile):
         there = donor / system.folder.relative_to(stage.run)
-        if system.is_trained(records, there):
+        if is_finished(there, wanted):
             shutil.rmtree(system.coming, ignore_errors=True)
             take_folder(there, system.coming)
             show(f"{system.name}: taken over from {shown(donor)}")

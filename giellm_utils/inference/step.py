@@ -31,7 +31,8 @@ def allowed_next(constraint: OutputConstraint, text: str, level: Level, beginnin
     pieces = sorted({_shown(tokenizer.decode_bytes([i])) for i in ids}, key=lambda p: (-len(p), p))
     if not pieces and not matcher.is_complete():
         raise GrammarError(f"nothing may follow {beginning!r}: it begins no output for this text")
-    return Step(tuple(pieces), matcher.is_complete(), tokenizer.decode_bytes(forced).decode("utf-8", "ignore"))
+    follows = tokenizer.decode_bytes(forced).decode("utf-8", "ignore")
+    return Step(tuple(pieces), matcher.is_complete(), follows)
 
 
 def _shown(piece: bytes) -> str:

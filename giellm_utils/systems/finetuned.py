@@ -86,10 +86,13 @@ class FineTuned(System):
         splits = self.training.splits
         return [row for split in splits for row in of(split)], [] if "dev" in splits else of("dev")
 
-    def is_trained(self, records: Sequence[Record], folder: Path | None = None) -> bool:
-        """Whether `folder` (its own by default) holds the finished training of just these settings on
-        `records`, stopped by the clock or not."""
-        return self._is_done(folder or self.folder, self._fingerprint(*self.rows(records)))
+    def fingerprint(self, records: Sequence[Record]) -> dict[str, Any]:
+        """All that the weights trained on `records` depend on, ready for JSON."""
+        return self._fingerprint(*self.rows(records))
+
+    def is_trained(self, records: Sequence[Record]) -> bool:
+        """Whether its folder holds the finished training of just these settings on `records`."""
+        return is_finished(self.folder, self.fingerprint(records))
 
     def fit(self, records: Sequence[Record], show: Show = print) -> None:
         """Train on `records` in a subprocess, unless that is done already, and write the model's card.
@@ -98,10 +101,10 @@ class FineTuned(System):
         """
         train, dev = self.rows(records)
         wanted = self._fingerprint(train, dev)
-        if self._is_done(self.coming, wanted):
+        if is_finished(self.coming, wanted):
             self._put_in_place()
         found = read_fingerprint(self.folder / FINGERPRINT)
-        if self._is_done(self.folder, wanted):
+        if is_finished(self.folder, wanted):
             cap = self.stopped_at_minutes
             if cap is not None and self.training.minutes > cap:
                 show(f"{self.name}: was stopped by training.minutes={cap:g}, "
@@ -123,16 +126,11 @@ class FineTuned(System):
         vars(self).pop("decoder", None)
 
     def _fingerprint(self, train: list[dict], dev: list[dict]) -> dict[str, Any]:
-        """All that the weights depend on, ready for JSON."""
         settings = self.training.model_dump(mode="json")
         return {"condition": self.name, "seed": self.seed, "format": self._format,
                 **{f"model.{k}": v for k, v in self.model.model_dump(mode="json").items()},
                 **{f"training.{key}": settings[key] for key in LEARNED_FROM},
                 "training rows": digest(train), "dev rows": digest(dev)}
-
-    def _is_done(self, folder: Path, wanted: Mapping[str, Any]) -> bool:
-        return (read_fingerprint(folder / FINGERPRINT) == wanted and (folder / "summary.json").exists()
-                and any((folder / "model").glob("*.safetensors")))
 
     def _train(self, folder: Path, wanted: dict[str, Any], train: list[dict], dev: list[dict],
                show: Show) -> None:
@@ -186,6 +184,12 @@ class FineTuned(System):
     def read(self, text: str, task: str) -> Answer:
         """The Answer for one text, in the profile's first way of decoding."""
         return self.predict([Record("", task, text, "")])[0]
+
+
+def is_finished(folder: Path, fingerprint: Mapping[str, Any]) -> bool:
+    """Whether `folder` holds a finished training of this fingerprint, stopped by the clock or not."""
+    return (read_fingerprint(folder / FINGERPRINT) == fingerprint and (folder / "summary.json").exists()
+            and any((folder / "model").glob("*.safetensors")))
 
 
 #: One system a condition; `make` is None: a trained system is built of its folder and its settings.

@@ -87,7 +87,7 @@ class TargetHead:
         self.chunked = (not self.weight.requires_grad and getattr(linear, "bias", None) is None
                         and not getattr(model.config.get_text_config(), "final_logit_softcapping", None))
         self.wanted: torch.Tensor | None = None
-        self._buffers = Buffers()
+        self.buffers = Buffers()
         head.register_forward_pre_hook(lambda module, args: (args[0][self.wanted],))
         if self.chunked:
             head.forward = lambda hidden: hidden
@@ -97,7 +97,7 @@ class TargetHead:
         wanted = labels[labels != IGNORE]
         if self.chunked:
             total = _FrozenHeadLoss.apply(outputs.logits, self.weight, wanted, self.rows,
-                                          self.at.to(wanted.device), self._buffers)
+                                          self.at.to(wanted.device), self.buffers)
         else:
             total = torch.nn.functional.cross_entropy(outputs.logits.float(), wanted, reduction="sum")
         return total / (len(wanted) if num_items_in_batch is None else num_items_in_batch)

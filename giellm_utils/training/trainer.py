@@ -22,11 +22,11 @@ class TargetTrainer(Trainer):
     """Trainer whose output layer sees target positions only."""
 
     def __init__(self, model, *args, **kwargs) -> None:
-        self._head = TargetHead(model)
-        super().__init__(model, *args, compute_loss_func=self._head.loss, **kwargs)
+        self.head = TargetHead(model)
+        super().__init__(model, *args, compute_loss_func=self.head.loss, **kwargs)
 
     def compute_loss(self, model, inputs, *args, **kwargs):
-        self._head.wanted = inputs["labels"] != IGNORE
+        self.head.wanted = inputs["labels"] != IGNORE
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     def _get_train_sampler(self, train_dataset=None):

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from giellm_utils.core.conditions import Condition, CONDITIONS, folder, get_condition, Look
+from giellm_utils.core.schema import LEVELS
 from giellm_utils.core.settings import ConfigError
 
 
@@ -22,11 +23,10 @@ def test_conditions_can_be_told_apart():
         assert len(set(values)) == len(CONDITIONS)
 
 
-@pytest.mark.parametrize("levels, scored", [(("text",), "text"), (("words",), "words"), (("joint",), "joint"),
-                                            (("text", "words"), "joint")])
-def test_what_is_asked_apart_is_scored_together(levels, scored):
-    look = Look(colour="#000000", marker="o")
-    assert Condition(name="c", title="c", look=look, levels=levels).scored == scored
+@pytest.mark.parametrize("level", LEVELS)
+def test_answers_are_scored_at_the_level_that_was_asked_for(level):
+    made = Condition(name="c", title="c", look=Look(colour="#000000", marker="o"), levels=(level,))
+    assert made.scored == level
 
 
 def test_unknown_conditions_and_options_are_refused():

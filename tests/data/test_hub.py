@@ -153,7 +153,7 @@ def test_faulty_rows_stop_or_are_left_out(tmp_path: Path, row: Any, message: str
     ({"files": {"train": ["../x.jsonl"]}}, "'../x.jsonl' must be a path in the dataset"),
     ({"files": {"train": ["x.parquet"]}}, "ending in .jsonl, .json, .csv"),
     ({"fields": {**INOUT, "layout": "other"}}, "fields"),
-    ({"fields": {**INOUT, "sentence": "x"}}, "unknown key"),
+    ({"fields": {**INOUT, "sentence": "x"}}, "unknown key; known keys here: layout, input, output"),
     ({"fields": {**INOUT, "format": "tsv"}}, "must be one of giellm, giellm-card"),
     ({"task": "nothing"}, "'nothing' is not one of scnm"),
 ])

@@ -17,6 +17,7 @@ from giellm_utils.experiment.example import example, find_example
 from giellm_utils.experiment.pipeline import run_stage
 from giellm_utils.experiment.profile import load_profile
 from giellm_utils.experiment.stages import Stage
+from giellm_utils.formats.base import FormatError
 from giellm_utils.formats.giellm import GiellmFormat
 from giellm_utils.formats.registry import FORMATS
 from giellm_utils.inference.predictions import read_rows
@@ -60,6 +61,21 @@ def test_a_floor_is_found_for_a_task_that_went_through_a_file(in_process, tmp_pa
     evaluated = run_stages(profile, until="04")
     assert list(evaluated.scores.tasks["scpos-n"])[-1] == "lexicon"
     assert evaluated.scores.tasks["scpos-n"]["lexicon"].all["wl_exact"].value == 1
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "giellm"])
+def test_every_format_goes_through_the_stages(in_process, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("GIELLM_RUNS_DIR", str(tmp_path / "runs"))
+    fmt = FORMATS[name](TASKS["scnm"])
+    free = "both" if isinstance(fmt, GiellmFormat) else "none"
+    profile = write_profile(tmp_path, {"training": {"conditions": list(fmt.levels)},
+                                       "generation": {"constrained": free}})
+    evaluated = run_stages(profile, {"format.name": name}, until="04")
+    assert [s for s in evaluated.scores.tasks["scnm"] if s in fmt.levels] == list(fmt.levels)
+    if free == "none":
+        with pytest.raises(FormatError, match="set generation.constrained to none"):
+            run_stage("04_evaluate", profile,
+                      overrides={"format.name": name, "generation.constrained": "only"})
 
 
 def test_texts_that_may_not_be_shown_are_not(runs, profile):

@@ -9,6 +9,7 @@ import pytest
 
 from giellm_utils.core.conditions import CONDITIONS, folder
 from giellm_utils.core.schema import Record
+from giellm_utils.core.settings import load_yaml
 from giellm_utils.data.registry import load_dataset
 from giellm_utils.formats.base import FormatError
 from giellm_utils.formats.giellm import GiellmFormat
@@ -16,8 +17,9 @@ from giellm_utils.formats.registry import FORMATS
 from giellm_utils.inference.config import GenerationConfig
 from giellm_utils.models.bundle import read_card
 from giellm_utils.models.spec import ModelConfig
+from giellm_utils.models.tokens import schema_tokens
 from giellm_utils.systems.finetuned import ENTRIES, FineTuned
-from giellm_utils.training.config import TrainingConfig
+from giellm_utils.training.config import TrainingConfig, TrainingJob
 from giellm_utils.training.launch import TrainingFailed
 from support.experiments import hashes
 
@@ -126,6 +128,17 @@ def test_rows_are_the_splits_trained_on_one_after_the_other(tmp_path):
     assert train[0]["target"] == fmt.target(RECORDS[0], "words")
     train, dev = system(tmp_path, splits=["train"]).rows(RECORDS)
     assert len(train) == 10 and [row["id"] for row in dev] == [r.id for r in RECORDS[10:13]]
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_single_tokens_are_handed_to_the_training(in_process, tmp_path, on):
+    in_process.fail = True
+    made = system(tmp_path, single_tokens=on, method="lora")
+    with pytest.raises(TrainingFailed):
+        made.fit(RECORDS)
+    job = load_yaml(made.folder / "training.yaml", TrainingJob)
+    assert job.new_tokens == (schema_tokens(made.formats.values()) if on else [])
+    assert (job.condition, job.task, job.seed) == ("joint", "scnm", 7)
 
 
 def test_a_condition_needs_a_format_of_its_level(tmp_path):
