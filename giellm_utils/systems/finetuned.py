@@ -182,14 +182,8 @@ class FineTuned(System):
         return [found[i] for i in range(len(records))]
 
     def read(self, text: str, task: str) -> Answer:
-        """The Answer for one text, in the profile's first way of decoding."""
-        return self.predict([Record("", task, text, "")])[0]
-
-
-def is_finished(folder: Path, fingerprint: Mapping[str, Any]) -> bool:
-    """Whether `folder` holds a finished training of this fingerprint, stopped by the clock or not."""
-    return (read_fingerprint(folder / FINGERPRINT) == fingerprint and (folder / "summary.json").exists()
-            and any((folder / "model").glob("*.safetensors")))
+        """The Answer for one text, decoded under its grammar. Raises FormatError for a format without one."""
+        return self.decoder.answers([Record("", task, text, "")], task, "constrained")[0]
 
 
 #: One system a condition; `make` is None: a trained system is built of its folder and its settings.

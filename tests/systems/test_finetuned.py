@@ -152,7 +152,8 @@ def test_answers_read_nothing_of_a_record_but_its_text(trained):
     unread = [Record("x", "scnm", r.text, "no label of the task") for r in RECORDS[:3]]
     answers = made.predict(unread)
     assert answers == made.predict(RECORDS[:3]) and len(answers) == 3
-    assert made.read(RECORDS[1].text, "scnm").raw == made.predict([RECORDS[1]])[0].raw
+    read = made.read(RECORDS[1].text, "scnm")
+    assert read == made.decoder.answers([RECORDS[1]], "scnm", "constrained")[0] and read.well_formed
     under = system(trained, generation={"constrained": "only"})
     assert all(answer.well_formed for answer in under.predict(RECORDS[:3]))
 
