@@ -1,0 +1,227 @@
+"""A causal LM's body with LoRA, forward and backward written for short sequences on a CPU.
+
+The library computes, for each of a layer's seven linear modules, a product with the frozen weight, two
+with the rank-r adapters, a scaling and a sum, each a pass through memory of its own. Here modules that
+read the same input stand in one product: y = [x, x Aᵀ] [W, s B]ᵀ, q, k and v together, gate and up
+together. What remains are elementwise passes, which torch.compile fuses, one layer for all lengths.
+
+`stack` puts this in the place of the decoder's forward; parameters, saving, the output layer and the
+Trainer stay the library's. Written for Llama and Gemma 3 (text); others keep the library's forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn import functional
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+#: Model types whose layers are known here.
+KNOWN = ("llama", "gemma3_text")
+_ACTIVATIONS = {"silu": functional.silu,
+                "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh")}
+
+
+class _StackedProduct(torch.autograd.Function):
+    """x [T, K] -> [T, N] by `wide` [N, K + R], the frozen weight beside the scaled B of its modules.
+
+    `low` [R, K]: the A of the modules, one below the other, differentiable; `blocks`: where each B stands
+    in `wide` (rows from, rows to, columns from); `ups`: the B themselves, for their gradients.
+    """
+
+    @staticmethod
+    def forward(ctx, x, wide, low, blocks, scale, *ups):
+        inner = x @ low.t()
+        ctx.save_for_backward(x, inner, wide, low)
+        ctx.blocks, ctx.scale = blocks, scale
+        return torch.cat([x, inner], -1) @ wide.t()
+
+    @staticmethod
+    def backward(ctx, upstream):
+        x, inner, wide, low = ctx.saved_tensors
+        both = upstream @ wide
+        dx, dinner = both[:, :x.shape[1]], both[:, x.shape[1]:]
+        ups = [(upstream[:, top:bottom].t() @ inner[:, at:at + rank]).float() * ctx.scale
+               for top, bottom, at, rank in ctx.blocks]
+        return torch.addmm(dx, dinner, low), None, dinner.t() @ x, None, None, *ups
+
+
+class _Group:
+    """Linear modules with LoRA that read the same input."""
+
+    def __init__(self, modules: Sequence[Any]) -> None:
+        weights = [m.base_layer.weight.detach() for m in modules]
+        self.downs = [m.lora_A["default"].weight for m in modules]
+        self.ups = tuple(m.lora_B["default"].weight for m in modules)
+        self.scale = modules[0].scaling["default"]
+        inputs, rank = weights[0].shape[1], self.downs[0].shape[0]
+        self.inputs, tops = inputs, [0]
+        for weight in weights:
+            tops.append(tops[-1] + weight.shape[0])
+        self.blocks = tuple((tops[i], tops[i + 1], i * rank, rank) for i in range(len(modules)))
+        self.wide = torch.zeros(tops[-1], inputs + rank * len(modules), dtype=weights[0].dtype,
+                                device=weights[0].device)
+        self.wide[:, :inputs] = torch.cat(weights)
+
+    def tensors(self) -> tuple[Any, ...]:
+        """What _StackedProduct takes after x, the adapters as they are now."""
+        with torch.no_grad():
+            for up, (top, bottom, at, rank) in zip(self.ups, self.blocks, strict=True):
+                self.wide[top:bottom, self.inputs + at:self.inputs + at + rank] = up * self.scale
+        low = torch.cat(self.downs).to(self.wide.dtype)
+        return self.wide, low, self.blocks, self.scale, *self.ups
+
+
+class _Shape(NamedTuple):
+    """What a layer's arithmetic depends on besides its tensors."""
+
+    heads: int
+    shared: int
+    size: int
+    eps: float
+    scaling: float
+    gemma: bool
+    activation: str
+
+
+def _norm(x: torch.Tensor, weight: torch.Tensor, eps: float, gemma: bool) -> torch.Tensor:
+    wide = x.float()
+    wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
+    return (wide * (1.0 + weight.float())).to(x.dtype) if gemma else weight * wide.to(x.dtype)
+
+
+def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    first, second = x.chunk(2, -1)
+    return x * cos + torch.cat([-second, first], -1) * sin
+
+
+def _attend(q, k, v, mask, shape: _Shape):
+    """q [B, L, heads, D], k and v [B, L, shared, D] -> [B * L, heads * D]; plain products, for the
+    sequences are short, and heads that share keys stand one below the other."""
+    batch, length = q.shape[:2]
+    group = shape.heads // shape.shared
+    q = q.reshape(batch, length, shape.shared, group, shape.size).permute(0, 2, 3, 1, 4)
+    q = q.reshape(batch * shape.shared, group * length, shape.size)
+    k, v = (x.permute(0, 2, 1, 3).reshape(batch * shape.shared, length, shape.size) for x in (k, v))
+    scores = torch.bmm(q, k.transpose(1, 2)).view(batch * shape.shared, group, length, length).float()
+    weights = torch.softmax(scores * shape.scaling + mask, -1).to(v.dtype)
+    out = torch.bmm(weights.view(batch * shape.shared, group * length, length), v)
+    out = out.view(batch, shape.shared, group, length, shape.size).permute(0, 3, 1, 2, 4)
+    return out.reshape(batch * length, shape.heads * shape.size)
+
+
+def _layer(x, cos, sin, mask, norms, products, batch: int, length: int, shape: _Shape):
+    """One decoder layer over x [batch * length, H]. `norms`: before and after attention, before and after
+    the feed-forward part, of queries and keys; None where the model has none."""
+    def normed(value, weight):
+        return value if weight is None else _norm(value, weight, shape.eps, shape.gemma)
+
+    before, after, inner, outer, of_q, of_k = norms
+    qkv = _StackedProduct.apply(normed(x, before), *products[0])
+    widths = [shape.heads * shape.size, *[shape.shared * shape.size] * 2]
+    q, k, v = (part.view(batch, length, -1, shape.size) for part in qkv.split(widths, -1))
+    q, k = (_rotate(normed(part, weight), cos, sin) for part, weight in ((q, of_q), (k, of_k)))
+    x = x + normed(_StackedProduct.apply(_attend(q, k, v, mask, shape), *products[1]), after)
+    gate, up = _StackedProduct.apply(normed(x, inner), *products[2]).chunk(2, -1)
+    hidden = _ACTIVATIONS[shape.activation](gate) * up
+    return x + normed(_StackedProduct.apply(hidden, *products[3]), outer)
+
+
+class StackedBody:
+    """The forward of one decoder (transformers, with peft's LoRA in all linear modules of its layers)."""
+
+    def __init__(self, decoder: Any, layer: Callable[..., torch.Tensor] = _layer) -> None:
+        config = decoder.config
+        gemma = config.model_type == "gemma3_text"
+        attention = decoder.layers[0].self_attn
+        self.decoder, self.layer = decoder, layer
+        self.shape = _Shape(config.num_attention_heads, config.num_key_value_heads, attention.head_dim,
+                            config.rms_norm_eps, float(attention.scaling), gemma, decoder.config.hidden_act
+                            if not gemma else config.hidden_activation)
+        self.kinds = list(getattr(config, "layer_types", None) or ["full_attention"] * len(decoder.layers))
+        self.window = config.sliding_window if "sliding_attention" in self.kinds else None
+        self.layers = [(_norms(block, gemma), [_Group(g) for g in _groups(block)])
+                       for block in decoder.layers]
+
+    def __call__(self, input_ids: torch.Tensor, **_: Any) -> BaseModelOutputWithPast:
+        """input_ids [B, L], padded on the right -> hidden states [B, L, H].
+
+        No attention mask is needed: under the causal one no token sees the padding behind it.
+        """
+        batch, length = input_ids.shape
+        with torch.autocast(input_ids.device.type, enabled=False):
+            x = self.decoder.embed_tokens(input_ids)
+            x = x.to(self.layers[0][1][0].wide.dtype).view(batch * length, -1)
+            positions = torch.arange(length, device=x.device)[None]
+            looks = {kind: self._look(kind, x, positions) for kind in set(self.kinds)}
+            for kind, (norms, groups) in zip(self.kinds, self.layers, strict=True):
+                x = self.layer(x, *looks[kind], norms, [g.tensors() for g in groups], batch, length,
+                               self.shape)
+            hidden = _norm(x, self.decoder.norm.weight, self.shape.eps, self.shape.gemma)
+        return BaseModelOutputWithPast(last_hidden_state=hidden.view(batch, length, -1))
+
+    def _look(self, kind: str, x: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """cos and sin [1, L, 1, D] and the mask [L, L], -inf where a token may not look."""
+        typed = {"layer_type": kind} if self.shape.gemma else {}
+        cos, sin = (part[:, :, None].to(x.dtype) for part in self.decoder.rotary_emb(x, positions, **typed))
+        ahead = positions[0][None, :] - positions[0][:, None]
+        shut = ahead > 0
+        if kind == "sliding_attention":
+            shut |= ahead <= -self.window
+        return cos, sin, torch.zeros(ahead.shape, device=x.device).masked_fill(shut, float("-inf"))
+
+
+def _groups(block: Any) -> list[list[Any]]:
+    a, m = block.self_attn, block.mlp
+    return [[a.q_proj, a.k_proj, a.v_proj], [a.o_proj], [m.gate_proj, m.up_proj], [m.down_proj]]
+
+
+def _norms(block: Any, gemma: bool) -> list[torch.Tensor | None]:
+    if not gemma:
+        return [block.input_layernorm.weight, None, block.post_attention_layernorm.weight, None, None, None]
+    return [n.weight for n in (block.input_layernorm, block.post_attention_layernorm,
+                               block.pre_feedforward_layernorm, block.post_feedforward_layernorm,
+                               block.self_attn.q_norm, block.self_attn.k_norm)]
+
+
+def why_not(model: Any) -> str | None:
+    """Why `model` (with LoRA) keeps the library's forward; None where `stack` can take its place."""
+    decoder = model.get_decoder()
+    config = decoder.config
+    if config.model_type not in KNOWN:
+        return f"its layers are of type {config.model_type}, not one of {', '.join(KNOWN)}"
+    modules = [m for block in decoder.layers for group in _groups(block) for m in group]
+    if any(not hasattr(m, "lora_A") or "default" not in m.lora_A for m in modules):
+        return "not all of its linear modules have LoRA"
+    if any(m.base_layer.bias is not None for m in modules):
+        return "its linear modules have a bias"
+    if any(m.lora_dropout["default"].__class__.__name__ == "Dropout" for m in modules):
+        return "lora_dropout draws for every module's input; set it to 0"
+    if getattr(config, "attn_logit_softcapping", None):
+        return "it caps its attention"
+    return None
+
+
+def stack(model: Any, layer: Callable[..., torch.Tensor] = _layer) -> None:
+    """Let `model` (peft LoRA over a causal LM) compute its decoder with StackedBody.
+
+    Raises ValueError where `why_not` says why not. `layer`: `_layer`, or that compiled.
+    """
+    if reason := why_not(model):
+        raise ValueError(reason)
+    decoder = model.get_decoder()
+    decoder.forward = StackedBody(decoder, layer)
+
+
+def compiled() -> Callable[..., torch.Tensor]:
+    """The layer compiled once for all lengths, or as it is, with one line, where nothing can compile it."""
+    made = torch.compile(_layer, dynamic=True)
+    try:
+        torch.compile(lambda x: torch.sin(x) + 1, dynamic=True)(torch.ones(3))
+    except Exception as error:  # what a missing or broken compiler raises differs from version to version
+        print(f"training runs uncompiled, which is slower: no C++ compiler that torch can use "
+              f"({type(error).__name__})", flush=True)
+        return _layer
+    return made

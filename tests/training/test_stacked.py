@@ -1,0 +1,98 @@
+"""The stacked body computes what the library computes: hidden states, and every adapter's gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM
+
+from giellm_utils.training.config import TrainingConfig
+from giellm_utils.training.stacked import stack, why_not
+from giellm_utils.training.trainer import add_lora
+
+SIZES = {"vocab_size": 60, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
+         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "pad_token_id": 0}
+
+
+def llama():
+    return LlamaForCausalLM(LlamaConfig(**SIZES))
+
+
+def gemma():
+    """With a window shorter than the test's sequences, so that both kinds of layers differ."""
+    return Gemma3ForCausalLM(Gemma3TextConfig(**SIZES, sliding_window=6, query_pre_attn_scalar=16, layer_types=[
+        "sliding_attention", "full_attention", "sliding_attention"]))
+
+
+def adapted(build, **options):
+    torch.manual_seed(0)
+    model = add_lora(build(), TrainingConfig(lora_r=4, lora_alpha=12, **options))
+    for name, parameter in model.named_parameters():
+        if "norm" in name:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+        if "lora_B" in name:  # at its initial zero A would get no gradient
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def batch():
+    ids = torch.randint(1, 60, (3, 11), generator=torch.Generator().manual_seed(1))
+    lengths = torch.tensor([11, 7, 4])
+    mask = (torch.arange(11)[None] < lengths[:, None]).long()
+    return {"input_ids": ids * mask, "attention_mask": mask}
+
+
+def outcome(model):
+    """Logits at real tokens, and the gradient of each adapter under a loss on them."""
+    inputs = batch()
+    logits = model(**inputs).logits[inputs["attention_mask"].bool()]
+    logits.logsumexp(-1).sum().backward()
+    return logits.detach(), {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("build", [llama, gemma])
+def test_it_computes_what_the_library_computes(build):
+    logits, gradients = outcome(adapted(build))
+    model = adapted(build)
+    stack(model)
+    again, theirs = outcome(model)
+    assert torch.allclose(logits, again, atol=1e-4)
+    assert len(gradients) == 3 * 7 * 2 and gradients.keys() == theirs.keys()
+    for name, gradient in gradients.items():
+        assert gradient.abs().max() > 0
+        assert torch.allclose(gradient, theirs[name], rtol=1e-3, atol=1e-4), name
+
+
+def test_it_follows_the_adapters_as_they_are_trained():
+    models = [adapted(gemma), adapted(gemma)]
+    stack(models[1])
+    seen = []
+    for model in models:
+        optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+        for _ in range(4):
+            optimiser.zero_grad()
+            outcome(model)
+            optimiser.step()
+        seen.append(outcome(model)[0])
+    assert torch.allclose(*seen, atol=5e-3) and not torch.allclose(seen[0], outcome(adapted(gemma))[0], atol=0.1)
+
+
+def test_saved_weights_are_the_librarys(tmp_path):
+    model = adapted(llama)
+    before = sorted(model.state_dict())
+    stack(model)
+    assert sorted(model.state_dict()) == before
+
+
+@pytest.mark.parametrize("change, reason", [
+    ({"lora_dropout": 0.1}, "lora_dropout"),
+])
+def test_what_it_was_not_written_for_is_refused(change, reason):
+    model = adapted(llama, **change)
+    assert reason in why_not(model)
+    with pytest.raises(ValueError, match=reason):
+        stack(model)
+
+
+def test_models_without_adapters_keep_the_librarys_forward():
+    assert why_not(llama()) == "not all of its linear modules have LoRA"
