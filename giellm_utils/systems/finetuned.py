@@ -186,6 +186,12 @@ class FineTuned(System):
         return self.decoder.answers([Record("", task, text, "")], task, "constrained")[0]
 
 
+def is_finished(folder: Path, fingerprint: Mapping[str, Any]) -> bool:
+    """Whether `folder` holds a finished training of this fingerprint, stopped by the clock or not."""
+    return (read_fingerprint(folder / FINGERPRINT) == fingerprint and (folder / "summary.json").exists()
+            and any((folder / "model").glob("*.safetensors")))
+
+
 #: One system a condition; `make` is None: a trained system is built of its folder and its settings.
 ENTRIES = tuple(Entry(c.name, c.title, c.look, c.scored, order)
                 for order, c in enumerate(CONDITIONS.values()))
