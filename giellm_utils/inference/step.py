@@ -10,7 +10,7 @@ from giellm_utils.inference.matcher import GrammarError, OutputConstraint
 
 @dataclass(frozen=True)
 class Step:
-    """Pieces of text that may come next, the longest first (bytes inside a character as <0xE3>); whether
+    """Pieces of text that may come next, the longest first, then bytes inside a character as <0xE3>; whether
     the output may end here; and what follows whatever the model says ("" where it has a choice)."""
 
     allowed: tuple[str, ...]
@@ -28,7 +28,8 @@ def allowed_next(constraint: OutputConstraint, text: str, level: Level, beginnin
         matcher.consume(token)
     forced = matcher.forced_tokens()
     ids = [i for i in matcher.allowed_ids().tolist() if i != tokenizer.eos_token]
-    pieces = sorted({_shown(tokenizer.decode_bytes([i])) for i in ids}, key=lambda p: (-len(p), p))
+    pieces = sorted({_shown(tokenizer.decode_bytes([i])) for i in ids},
+                    key=lambda piece: (piece.startswith("<0x"), -len(piece), piece))
     if not pieces and not matcher.is_complete():
         raise GrammarError(f"nothing may follow {beginning!r}: it begins no output for this text")
     follows = tokenizer.decode_bytes(forced).decode("utf-8", "ignore")

@@ -20,11 +20,12 @@ from transformers.trainer_callback import PrinterCallback
 from giellm_utils.core import artifacts
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.files import read_jsonl, write_text
-from giellm_utils.core.settings import load_yaml
-from giellm_utils.models.load import dtype_for, load_model, load_tokenizer
+from giellm_utils.core.settings import ConfigError, load_yaml
+from giellm_utils.models.load import dtype_for, load_model, load_tokenizer, model_path
 from giellm_utils.models.packaged import PACKAGED, terms
 from giellm_utils.models.spec import statement
 from giellm_utils.models.tokens import add_tokens
+from giellm_utils.training import stacked
 from giellm_utils.training.config import TrainingConfig, TrainingJob
 from giellm_utils.training.loss import IGNORE
 from giellm_utils.training.rows import Sequences, TargetCollator
@@ -52,6 +53,8 @@ def train(job: TrainingJob, folder: Path) -> artifacts.Training:
     summary.json. Raises ConfigError, ModelError.
     """
     config = job.training
+    # Building or converting a model draws numbers, once: before the seed, or the first training would differ.
+    model_path(job.model)
     set_seed(job.seed)
     tokenizer, model = load_tokenizer(job.model), load_model(job.model)
     tokens = add_tokens(tokenizer, model, job.new_tokens) if job.new_tokens else []
@@ -60,6 +63,7 @@ def train(job: TrainingJob, folder: Path) -> artifacts.Training:
     dtype = dtype_for(job.model)
     if config.method == "lora":
         model = add_lora(model, config, tokens)
+        _stack(model, config)
     elif dtype == torch.bfloat16:
         # Full fine-tuning keeps fp32 master weights: at lr 1e-5 a bf16 update would round to nothing.
         model = model.float()
@@ -93,6 +97,20 @@ def train(job: TrainingJob, folder: Path) -> artifacts.Training:
         _save(trainer, tokenizer, job, folder)
         artifacts.write(folder / "summary.json", summary)
     return summary
+
+
+def _stack(model: torch.nn.Module, config: TrainingConfig) -> None:
+    """The engine that the job asks for; raises ConfigError where it cannot drive this model."""
+    if config.engine == "library":
+        return
+    if torch.cuda.is_available():
+        raise ConfigError(f"training.engine {config.engine} is for CPUs; set it to library on this machine")
+    if reason := stacked.why_not(model):
+        raise ConfigError(f"training.engine {config.engine}: {reason}; set it to library")
+    if config.engine == "compiled":
+        stacked.stack(model, stacked.compiled())
+    else:
+        stacked.stack(model)
 
 
 def _arguments(job: TrainingJob, folder: Path, plan: Plan, *, bf16: bool, dev: bool) -> TrainingArguments:

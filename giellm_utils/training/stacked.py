@@ -198,7 +198,7 @@ def why_not(model: Any) -> str | None:
     if any(m.base_layer.bias is not None for m in modules):
         return "its linear modules have a bias"
     if any(m.lora_dropout["default"].__class__.__name__ == "Dropout" for m in modules):
-        return "lora_dropout draws for every module's input; set it to 0"
+        return "lora_dropout draws for every module's input, which it does not do"
     if getattr(config, "attn_logit_softcapping", None):
         return "it caps its attention"
     return None

