@@ -22,9 +22,9 @@ class TrainingConfig(Section):
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     #: Marks, labels and Instruction Words as single trainable tokens (models.tokens); LoRA only.
     single_tokens: bool = False
-    #: library: transformers and peft as they are. stacked: LoRA's products in one a group; compiled: that,
-    #: fused by torch.compile (training.stacked; LoRA without dropout, Llama and Gemma 3, on a CPU).
-    engine: Literal["library", "stacked", "compiled"] = "library"
+    #: library: transformers and peft as they are. stacked: LoRA's products in one a group (training.stacked;
+    #: LoRA without dropout, Llama and Gemma 3, on a CPU).
+    engine: Literal["library", "stacked"] = "library"
     learning_rate: float = Field(1e-3, gt=0)
     warmup_ratio: float = Field(0.05, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)

@@ -107,10 +107,7 @@ def _stack(model: torch.nn.Module, config: TrainingConfig) -> None:
         raise ConfigError(f"training.engine {config.engine} is for CPUs; set it to library on this machine")
     if reason := stacked.why_not(model):
         raise ConfigError(f"training.engine {config.engine}: {reason}; set it to library")
-    if config.engine == "compiled":
-        stacked.stack(model, stacked.compiled())
-    else:
-        stacked.stack(model)
+    stacked.stack(model)
 
 
 def _arguments(job: TrainingJob, folder: Path, plan: Plan, *, bf16: bool, dev: bool) -> TrainingArguments:

@@ -3,7 +3,7 @@
 The library computes, for each of a layer's seven linear modules, a product with the frozen weight, two
 with the rank-r adapters, a scaling and a sum, each a pass through memory of its own. Here modules that
 read the same input stand in one product: y = [x, x Aᵀ] [W, s B]ᵀ, q, k and v together, gate and up
-together. What remains are elementwise passes, which torch.compile fuses, one layer for all lengths.
+together.
 
 `stack` puts this in the place of the decoder's forward; parameters, saving, the output layer and the
 Trainer stay the library's. Written for Llama and Gemma 3 (text); others keep the library's forward.
@@ -11,7 +11,7 @@ Trainer stay the library's. Written for Llama and Gemma 3 (text); others keep th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -132,11 +132,11 @@ def _layer(x, cos, sin, mask, norms, products, batch: int, length: int, shape: _
 class StackedBody:
     """The forward of one decoder (transformers, with peft's LoRA in all linear modules of its layers)."""
 
-    def __init__(self, decoder: Any, layer: Callable[..., torch.Tensor] = _layer) -> None:
+    def __init__(self, decoder: Any) -> None:
         config = decoder.config
         gemma = config.model_type == "gemma3_text"
         attention = decoder.layers[0].self_attn
-        self.decoder, self.layer = decoder, layer
+        self.decoder = decoder
         self.shape = _Shape(config.num_attention_heads, config.num_key_value_heads, attention.head_dim,
                             config.rms_norm_eps, float(attention.scaling), gemma, decoder.config.hidden_act
                             if not gemma else config.hidden_activation)
@@ -157,8 +157,7 @@ class StackedBody:
             positions = torch.arange(length, device=x.device)[None]
             looks = {kind: self._look(kind, x, positions) for kind in set(self.kinds)}
             for kind, (norms, groups) in zip(self.kinds, self.layers, strict=True):
-                x = self.layer(x, *looks[kind], norms, [g.tensors() for g in groups], batch, length,
-                               self.shape)
+                x = _layer(x, *looks[kind], norms, [g.tensors() for g in groups], batch, length, self.shape)
             hidden = _norm(x, self.decoder.norm.weight, self.shape.eps, self.shape.gemma)
         return BaseModelOutputWithPast(last_hidden_state=hidden.view(batch, length, -1))
 
@@ -204,24 +203,12 @@ def why_not(model: Any) -> str | None:
     return None
 
 
-def stack(model: Any, layer: Callable[..., torch.Tensor] = _layer) -> None:
+def stack(model: Any) -> None:
     """Let `model` (peft LoRA over a causal LM) compute its decoder with StackedBody.
 
-    Raises ValueError where `why_not` says why not. `layer`: `_layer`, or that compiled.
+    Raises ValueError where `why_not` says why not.
     """
     if reason := why_not(model):
         raise ValueError(reason)
     decoder = model.get_decoder()
-    decoder.forward = StackedBody(decoder, layer)
-
-
-def compiled() -> Callable[..., torch.Tensor]:
-    """The layer compiled once for all lengths, or as it is, with one line, where nothing can compile it."""
-    made = torch.compile(_layer, dynamic=True)
-    try:
-        torch.compile(lambda x: torch.sin(x) + 1, dynamic=True)(torch.ones(3))
-    except Exception as error:  # what a missing or broken compiler raises differs from version to version
-        print(f"training runs uncompiled, which is slower: no C++ compiler that torch can use "
-              f"({type(error).__name__})", flush=True)
-        return _layer
-    return made
+    decoder.forward = StackedBody(decoder)

@@ -60,7 +60,8 @@ def test_the_first_training_on_a_machine_is_like_any_other(tmp_path, monkeypatch
     """Building the model into an empty cache must not move the seed that the adapters are drawn by."""
     monkeypatch.setenv("GIELLM_CACHE_DIR", str(tmp_path / "cache"))
     first, second = (trained(tmp_path / name, method="lora", max_steps=2) for name in ("first", "second"))
-    a, b = (load_file(tmp_path / name / "model" / "adapter_model.safetensors") for name in ("first", "second"))
+    a, b = (load_file(tmp_path / name / "model" / "adapter_model.safetensors")
+            for name in ("first", "second"))
     assert first.final_loss == second.final_loss and all(torch.equal(a[key], b[key]) for key in a)
 
 
