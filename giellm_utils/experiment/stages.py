@@ -11,6 +11,7 @@ import json
 import math
 import shlex
 import time
+import warnings
 from dataclasses import dataclass, field
 from datetime import datetime, UTC
 from functools import cached_property
@@ -35,6 +36,9 @@ from giellm_utils.experiment.profile import load_profile, Profile
 from giellm_utils.formats.base import Format
 from giellm_utils.formats.registry import make_format
 from giellm_utils.models.spec import statement
+
+# tqdm asks for widgets wherever transformers is imported; its plain bars are what a saved page keeps.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 #: Below this folder of stage 04 nothing is removed: predictions have a fingerprint of their own.
 KEPT = "predictions"
