@@ -78,10 +78,9 @@ def train(job: TrainingJob, folder: Path) -> artifacts.Training:
         args=_arguments(job, folder, plan, bf16=dtype == torch.bfloat16, dev=bool(dev.rows)))
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
+        again = f"\nresuming from step {resumed}" if checkpoint else ""
         print(f"{job.condition}: {len(rows)} sequences, {plan.steps} steps of {plan.batch}, "
-              f"{trainable:,} trainable parameters, {dtype}".replace("torch.", ""), flush=True)
-        if checkpoint:
-            print(f"resuming from step {resumed}", flush=True)
+              f"{trainable:,} trainable parameters, {dtype}{again}".replace("torch.", ""), flush=True)
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     summary = artifacts.Training(
         condition=job.condition, task=job.task, seed=job.seed, model=statement(job.model), base=job.model.id,

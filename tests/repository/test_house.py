@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -63,6 +64,13 @@ def test_files_stay_short():
             for path in (ROOT / folder).rglob("*.py")
             if (lines := path.read_text(encoding="utf-8").count("\n")) > 400}
     assert long == {}
+
+
+def test_functions_stay_short():
+    long = {f"{path.relative_to(ROOT)}: {node.name}" for path in (ROOT / "giellm_utils").rglob("*.py")
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno + 1 > 50}
+    assert long == set()
 
 
 @pytest.mark.parametrize("module, unwanted", [
