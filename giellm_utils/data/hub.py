@@ -1,78 +1,37 @@
 """The authors' data, or anyone's, from the Hugging Face Hub or a folder laid out like a snapshot.
 
-A YAML names the dataset, its commit, its files and which field holds what (configs/hub/). Files are
-.jsonl, .json (a list of objects) or .csv; nothing of the dataset is ever executed. Two layouts:
+A YAML names the dataset, its commit, its files and which field holds what (configs/hub/). Files are .csv,
+.json, .jsonl or Parquet; nothing of the dataset is ever executed. Three layouts:
 
     inout   `input` = text, text-label options and Instruction Words; `output` = the target, as in the
             GIELLM model cards; read with a format
     fields  separate columns for text, label and words
+    auto    either, told by the columns' names and proved by the first rows (hub_columns)
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import count
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count, islice
+from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, field_validator, model_validator
 
 from giellm_utils.core.schema import Split, Task
-from giellm_utils.core.settings import ConfigError, load_yaml, Section
-from giellm_utils.data import own
-from giellm_utils.data.checker import Fault, RecordChecker
+from giellm_utils.core.settings import ConfigError, load_yaml
+from giellm_utils.data import hub_columns, hub_commit, own
+from giellm_utils.data.checker import check_row, Fault, RecordChecker
 from giellm_utils.data.dataset import Dataset, Files, make_dataset
-from giellm_utils.data.hub_rows import Columns, HubError, InOut, read_rows, row_reader, SUFFIXES
+from giellm_utils.data.hub_config import HubConfig, Place
+from giellm_utils.data.hub_files import HubError, pick, read_rows, SUFFIXES
+from giellm_utils.data.hub_rows import Auto, Columns, InOut, Mapped, row_reader, Source, source_of
 from giellm_utils.data.leakage import fold
 from giellm_utils.data.sets import TASKS
 from giellm_utils.data.splits import text_sha1
-
-
-class HubConfig(Section):
-    """A Hub dataset and how to read it. Exactly one of `repo` and `folder`."""
-
-    #: A task of this package, or the path of a task YAML relative to this file.
-    task: str
-    title: str
-    repo: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$")
-    #: The commit on the Hub, 40 hex digits: a branch name would not pin what is read.
-    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
-    folder: str | None = None
-    files: dict[Split, list[str]] = Field(min_length=1)
-    fields: InOut | Columns = Field(discriminator="layout")
-    #: Source label -> ours, for text labels and word labels; a label not named stays as it is.
-    text_labels: dict[str, str] = Field(default_factory=dict)
-    word_labels: dict[str, str] = Field(default_factory=dict)
-    #: This share of train, taken by text hash, becomes dev where there is no dev file.
-    dev_share: float = Field(0.0, ge=0, lt=1)
-    #: Leave faulty rows out and say how many in the provenance, instead of stopping at the first.
-    skip_faulty: bool = False
-    licence: str
-    attribution: str
-    #: Whether the licence lets its texts stand in results, notebooks and figures that are passed on.
-    redistributable: bool = False
-
-    @field_validator("files")
-    @classmethod
-    def _inside(cls, files: dict[str, list[str]]) -> dict[str, list[str]]:
-        for name in (n for names in files.values() for n in names):
-            path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or path.suffix not in SUFFIXES:
-                raise ValueError(f"{name!r} must be a path in the dataset, ending in {', '.join(SUFFIXES)}")
-        return files
-
-    @model_validator(mode="after")
-    def _one_place(self) -> HubConfig:
-        if (self.repo is None) == (self.folder is None) or (self.repo is None) != (self.revision is None):
-            raise ValueError("needs either folder, or repo together with revision (40 digits of a commit)")
-        return self
-
-    @property
-    def wanted(self) -> list[str]:
-        """Every file it names, in order."""
-        return [name for names in self.files.values() for name in names]
 
 
 def is_hub_file(path: str | Path) -> bool:
@@ -85,9 +44,8 @@ def is_hub_file(path: str | Path) -> bool:
 
 
 def load_task(config_yaml: str | Path) -> Task:
-    """The Task of a Hub YAML; raises ConfigError."""
-    path = Path(config_yaml)
-    return _task(load_yaml(path, HubConfig), path)
+    """The Task of a Hub YAML; with `labels: found` its files are read. Raises ConfigError, HubError."""
+    return _Hub(Path(config_yaml)).task
 
 
 def files(config_yaml: str | Path) -> Files:
@@ -95,125 +53,206 @@ def files(config_yaml: str | Path) -> Files:
 
     Of a dataset of the Hub that is what lies in the Hub client's cache; nothing is downloaded.
     """
-    path = Path(config_yaml)
-    config = load_yaml(path, HubConfig)
-    if config.folder is None:
-        found = [(name, _cached(config, name)) for name in config.wanted]
-    else:
-        found = [(name, path.parent / config.folder / name) for name in config.wanted]
-    return [(name, file if file and file.is_file() else None)
-            for name, file in (*found, *_yamls(config, path))]
+    hub = _Hub(Path(config_yaml))
+    found = [pair for place in hub.config.places for pair in hub.here(place)]
+    return [(name, file if file and file.is_file() else None) for name, file in (*found, *hub.yamls)]
 
 
 def load_dataset(config_yaml: str | Path) -> Dataset:
     """The dataset of a Hub YAML, every row checked like a dataset of the user's (data.checker).
 
-    Raises ConfigError for the YAML, HubError when the files cannot be had or a row is faulty.
+    Raises ConfigError for the YAML, HubError when the files cannot be had, their columns cannot be told or a
+    row is faulty.
     """
-    path = Path(config_yaml)
-    config = load_yaml(path, HubConfig)
-    task = _task(config, path)
-    folder = _folder(config, path)
-    checker, faults, numbers = RecordChecker(task), [], count()
-    for split, names in config.files.items():
-        for name in names:
-            faults += _read_file(checker, config, folder, name, split, numbers)
+    hub = _Hub(Path(config_yaml))
+    checker, faults, numbers = RecordChecker(hub.task), [], count()
+    for file in hub.data:
+        faults += _read_file(checker, hub, file, numbers)
+    config, yaml_name = hub.config, hub.path.name
     if faults and not config.skip_faulty:
         name, first = faults[0]
         raise HubError(f"{first.shown(name)} ({len(faults)} faults in all); correct the field mapping in "
-                       f"{path.name}, or set skip_faulty: true to leave such rows out")
+                       f"{yaml_name}, or set skip_faulty: true to leave such rows out")
     if not checker.records:
         first = f", the first fault: {faults[0][1].shown(faults[0][0])}" if faults else ""
-        raise HubError(f"{path.name}: its files hold no sound row{first}")
-    left_out = len({(name, fault.line) for name, fault in faults})
-    note = f"{left_out} faulty rows left out ({_reasons(faults)})." if left_out else "No row left out."
-    return make_dataset(task, checker.records, source="local folder" if config.repo is None else "download",
-                        title=config.title, licence=config.licence, attribution=config.attribution,
-                        files=[*((n, folder / n) for n in config.wanted), *_yamls(config, path)],
-                        note=f"{note} Rows mapped by {path.name}"
-                             + (f", {config.repo} at {config.revision}." if config.repo else "."),
+        raise HubError(f"{yaml_name}: its files hold no sound row{first}")
+    return make_dataset(hub.task, checker.records, title=config.title, licence=config.licence,
+                        source="local folder" if config.places[0].repo is None else "download",
+                        attribution=config.attribution, note=_note(hub, faults),
+                        files=[*((f.name, f.path) for f in hub.data), *hub.yamls],
                         redistributable=config.redistributable)
 
 
-def _yamls(config: HubConfig, path: Path) -> Files:
-    """The Hub YAML and, where it names one, the task YAML."""
-    return [(path.name, path), *([(config.task, path.parent / config.task)] if _own(config.task) else [])]
+def _note(hub: _Hub, faults: list[tuple[str, Fault]]) -> str:
+    """What was left out, how rows were mapped, from which commits, and what of the split is a guess."""
+    config = hub.config
+    left_out = len({(name, fault.line) for name, fault in faults})
+    counts = Counter(fault.field.partition("[")[0] for _, fault in faults)
+    reasons = ", ".join(f"{field} {n}" for field, n in counts.most_common())
+    at = ", ".join(f"{r.repo} at {r.commit}" for r in hub.commits)
+    auto = sorted({f.fields.shown() for f in hub.data}) if isinstance(config.fields, Auto) else []
+    return " ".join(filter(None, [
+        f"{left_out} faulty rows left out ({reasons})." if left_out else "No row left out.",
+        f"Rows mapped by {hub.path.name}" + (f", {at}." if at else "."),
+        f"Columns told by name: {'; '.join(auto)}." if auto else "",
+        "Its labels are those found in its files." if config.labels == "found" else "",
+        f"The split is a guess: by file order, the first {config.train_rows:,} rows are train, the rest test."
+        if config.train_rows else "", config.note]))
+
+
+@dataclass(frozen=True)
+class _File:
+    """One data file of the dataset and how its rows are read."""
+
+    name: str
+    path: Path
+    split: Split
+    fields: InOut | Columns
+
+
+class _Hub:
+    """One Hub YAML with what it leads to, each found when it is first asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = load_yaml(path, HubConfig)
+        self.commits: list[hub_commit.Resolved] = []
+
+    @property
+    def yamls(self) -> Files:
+        """The Hub YAML and, where it names one, the task YAML."""
+        task = self.config.task
+        return [(self.path.name, self.path), *([(task, self.path.parent / task)] if _own(task) else [])]
+
+    def here(self, place: Place) -> Files:
+        """The files of one place as far as they are on this machine; a name not known yet has no path."""
+        if place.folder is not None:
+            folder = self.path.parent / place.folder
+            listing = _listing(folder)
+            return [(n, folder / n) for n in (_or_itself(n, listing) for n in place.wanted)]
+        if (found := hub_commit.known(place.repo, place.commits, place.wanted)) is None:
+            return [(name, None) for name in place.wanted]
+        return [(n, hub_commit.cached(found, n))
+                for n in (_or_itself(n, found.files) for n in place.wanted)]
+
+    @cached_property
+    def _paths(self) -> list[tuple[str, Path, Split]]:
+        """(name, path, split) of every data file, downloaded where it is of the Hub."""
+        found = []
+        for place in self.config.places:
+            if place.folder is not None:
+                folder = (self.path.parent / place.folder).resolve()
+                listing, where = _listing(folder), str(folder)
+            else:
+                resolved = hub_commit.resolve(place.repo, place.commits, place.wanted)
+                self.commits.append(resolved)
+                listing, where = resolved.files, place.repo
+            named = {n: pick(n, listing, where, self.path.name) for n in place.wanted}
+            if place.folder is None:
+                folder = hub_commit.download(resolved, list(named.values()))
+            found += [(named[n], folder / named[n], split) for split, ns in place.files.items() for n in ns]
+        for name, path, _ in found:
+            if not path.is_file():
+                raise HubError(f"{where} has no file {name}; correct `files` in {self.path.name}")
+        return found
+
+    @cached_property
+    def _base(self) -> Task:
+        """The task before any labels are found."""
+        task = self.config.task
+        if _own(task):
+            return own.load_task(self.path.parent / task)
+        if task not in TASKS:
+            raise ConfigError(f"{self.path.name}: task: {task!r} is not one of {', '.join(TASKS)} "
+                              "or the path of a task YAML")
+        return TASKS[task]
+
+    @cached_property
+    def source(self) -> Source:
+        c = self.config
+        return source_of(self._base, c.text_labels, c.word_labels, c.instructions, c.labels == "found")
+
+    @cached_property
+    def task(self) -> Task:
+        if self.config.labels == "task":
+            return self._base
+        rows = []
+        for file in self.data:
+            read = row_reader(file.fields, self.source)
+            rows += [m for _, row in read_rows(file.path, file.name) if isinstance(row, dict)
+                     and not isinstance(m := read(row), Fault)
+                     and _loose_fault(m := self.renamed(m)) is None]
+        return hub_columns.with_found_labels(self._base, rows, self.path.name)
+
+    @cached_property
+    def data(self) -> list[_File]:
+        """The data files, with `layout: auto` their fields found by their first rows."""
+        return [_File(name, path, split, self._fields(name, path)) for name, path, split in self._paths]
+
+    def _fields(self, name: str, path: Path) -> InOut | Columns:
+        if not isinstance(self.config.fields, Auto):
+            return self.config.fields
+        rows = list(islice(read_rows(path, name), hub_columns.FIRST))
+        return hub_columns.find_fields(rows, self.config.fields, self.source, self._fault, name,
+                                       self.path.name)
+
+    def renamed(self, mapped: Mapped) -> Mapped:
+        """A mapped row with our labels for the source's."""
+        text, label, words = mapped
+        if isinstance(words, list):
+            names = self.config.word_labels
+            words = [{**w, "label": _renamed(w.get("label"), names)} if isinstance(w, dict) else w
+                     for w in words]
+        return text, _renamed(label, self.config.text_labels), words
+
+    def _fault(self, mapped: Mapped) -> Fault | None:
+        """Why a mapped row would be no record; where labels are not known yet, as far as that can be said."""
+        text, label, words = self.renamed(mapped)
+        if self.source.loose:
+            return _loose_fault((text, label, words))
+        row = check_row(self._base, 0, {"id": "0", "text": text, "label": label, "words": words,
+                                        "split": "train"})
+        return row.faults[0] if row.faults else None
+
+
+def _loose_fault(mapped: Mapped) -> Fault | None:
+    """The first fault of a mapped row whose labels may be any."""
+    text, label, words = mapped
+    if not (isinstance(text, str) and text.strip()):
+        return Fault(0, "text", "is missing or no string")
+    if not (isinstance(label, str) and label.strip()):
+        return Fault(0, "label", "is missing or no string")
+    if not isinstance(words, list) or not all(isinstance(w, dict) and w.get("label") for w in words):
+        return Fault(0, "words", "is no list of objects with a label")
+    return None
+
+
+def _listing(folder: Path) -> list[str]:
+    """The data files below a folder, as paths in it; none where there is no such folder."""
+    return [p.relative_to(folder).as_posix() for p in sorted(folder.rglob("*"))
+            if p.suffix in SUFFIXES and p.is_file()]
+
+
+def _or_itself(name: str, listing: list[str]) -> str:
+    """The file that `name` stands for; `name` where that cannot be told."""
+    try:
+        return pick(name, listing, "", "")
+    except HubError:
+        return name
 
 
 def _own(task: str) -> bool:
     return task.endswith((".yaml", ".yml"))
 
 
-def _reasons(faults: list[tuple[str, Fault]]) -> str:
-    counts = Counter(fault.field.partition("[")[0] for _, fault in faults)
-    return ", ".join(f"{field} {count}" for field, count in counts.most_common())
-
-
-def _task(config: HubConfig, path: Path) -> Task:
-    if _own(config.task):
-        return own.load_task(path.parent / config.task)
-    if config.task not in TASKS:
-        raise ConfigError(f"{path.name}: task: {config.task!r} is not one of {', '.join(TASKS)} "
-                          "or the path of a task YAML")
-    return TASKS[config.task]
-
-
-def _folder(config: HubConfig, path: Path) -> Path:
-    """The local folder, or a snapshot of the named files from the Hub or its cache."""
-    if config.folder is not None:
-        folder = (path.parent / config.folder).resolve()
-    else:
-        folder = _snapshot(config)
-    missing = [name for name in config.wanted if not (folder / name).is_file()]
-    if missing:
-        raise HubError(f"{config.repo or folder} has no file {missing[0]}; correct `files` in {path.name}")
-    return folder
-
-
-def _snapshot(config: HubConfig) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        HTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    at = f"{config.repo} at {config.revision}"
-    if set(config.revision or "") == {"0"}:
-        raise HubError(f"{at}: that is the placeholder of a template; put in the dataset's own name "
-                       "and commit")
-    try:
-        return Path(snapshot_download(config.repo, repo_type="dataset", revision=config.revision,
-                                      allow_patterns=config.wanted))
-    except RepositoryNotFoundError:
-        raise HubError(f"the Hub has no dataset {config.repo}, or it is gated or private; check the name, "
-                       "accept its terms on its page and log in with `hf auth login`") from None
-    except RevisionNotFoundError:
-        raise HubError(f"{config.repo} has no commit {config.revision}; correct `revision`") from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, HTTPError, OSError) as error:
-        raise HubError(f"{at} cannot be had from the Hub ({type(error).__name__}) and is not in its cache; "
-                       "check the network, or download it elsewhere and name its `folder`") from None
-
-
-def _cached(config: HubConfig, name: str) -> Path | None:
-    """Where the Hub client's cache has a file of the dataset; None where it has not."""
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(config.repo, name, repo_type="dataset", revision=config.revision)
-    return Path(found) if isinstance(found, str) else None
-
-
 # -- rows ----------------------------------------------------------------------------------------
 
 
-def _read_file(checker: RecordChecker, config: HubConfig, folder: Path, name: str, split: Split,
-               numbers: Iterator[int]) -> list[tuple[str, Fault]]:
+def _read_file(checker: RecordChecker, hub: _Hub, file: _File, numbers: Iterator[int]
+               ) -> list[tuple[str, Fault]]:
     """Feed the rows of one file to `checker`, ids from `numbers`; the faults of this file."""
-    seen, task, map_row = len(checker.faults), checker.task, row_reader(config.fields, checker.task)
-    for number, row in read_rows(folder / name, name):
+    seen, task, map_row = len(checker.faults), checker.task, row_reader(file.fields, hub.source)
+    for number, row in read_rows(file.path, file.name):
         if not isinstance(row, dict):
             checker.fault(number, "record", "is not an object with named fields")
             continue
@@ -221,22 +260,22 @@ def _read_file(checker: RecordChecker, config: HubConfig, folder: Path, name: st
         if isinstance(mapped, Fault):
             checker.fault(number, mapped.field, mapped.message)
             continue
-        text, label, words = mapped
-        given = {"id": f"{task.name}-{next(numbers):06d}", "text": text,
-                 "label": _renamed(label, config.text_labels), "split": _split(config, split, text),
-                 "words": words, "meta": {"file": name, "row": number}}
-        if isinstance(words, list):
-            given["words"] = [{**w, "label": _renamed(w.get("label"), config.word_labels)} for w in words]
-        checker.add(number, given, f"{name}, row {number}")
-    return [(name, fault) for fault in checker.faults[seen:]]
+        text, label, words = hub.renamed(mapped)
+        checker.add(number, {
+            "id": f"{task.name}-{next(numbers):06d}", "text": text, "label": label,
+            "split": _split(hub.config, file.split, text, number), "words": words,
+            "meta": {"file": file.name, "row": number}}, f"{file.name}, row {number}")
+    return [(file.name, fault) for fault in checker.faults[seen:]]
 
 
 def _renamed(label: Any, names: dict[str, str]) -> Any:
     return names.get(str(label), label)
 
 
-def _split(config: HubConfig, split: Split, text: Any) -> Split:
-    if split != "train" or "dev" in config.files or not isinstance(text, str):
+def _split(config: HubConfig, split: Split, text: Any, number: int) -> Split:
+    if split == "train" and config.train_rows and number > config.train_rows:
+        return "test"
+    if split != "train" or "dev" in config.splits or not isinstance(text, str):
         return split
     # Salted: a source that was itself split by the hash of its texts has no low plain hashes left.
     return "dev" if int(text_sha1("dev " + fold(text)), 16) / 16 ** 12 < config.dev_share else "train"

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, Literal
 
+from giellm_utils.core.paths import ROOT
 from giellm_utils.core.schema import Task
 from giellm_utils.core.settings import ConfigError
 from giellm_utils.data import hub, own
@@ -41,7 +42,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
 
 def get_task(name: str) -> Task:
     """The task called `name`, or that of a task YAML or Hub YAML; raises ConfigError."""
-    return _reader(name).load_task(name) if _is_yaml(check_name(name)) else TASKS[name]
+    return _reader(name).load_task(_at(name)) if _is_yaml(check_name(name)) else TASKS[name]
 
 
 def load_dataset(name: str, source: Source = "auto", **options: Any) -> Dataset:
@@ -57,7 +58,7 @@ def load_dataset(name: str, source: Source = "auto", **options: Any) -> Dataset:
     """
     check_options(name, options)
     if _is_yaml(name):
-        return _reader(name).load_dataset(name)
+        return _reader(name).load_dataset(_at(name))
     task, family = TASKS[name], family_of(name)
     if _checked(source) != "auto":
         return family.load(task, source, **options)
@@ -79,7 +80,7 @@ def source_files(name: str, source: Source = "auto", **options: Any) -> list[tup
     """
     check_options(name, options)
     if _is_yaml(name):
-        return _present(_reader(name).files(name))
+        return _present(_reader(name).files(_at(name)))
     task, family = TASKS[name], family_of(name)
     if _checked(source) != "auto":
         return _present(family.files(task, source, **options))
@@ -96,9 +97,14 @@ def _is_yaml(name: str) -> bool:
     return name.endswith((".yaml", ".yml"))
 
 
-def _reader(path: str) -> ModuleType:
+def _at(name: str) -> Path:
+    """Where a YAML stands: below the working folder or, for those of configs/, below the repository."""
+    return ROOT / name if not Path(name).exists() and (ROOT / name).is_file() else Path(name)
+
+
+def _reader(name: str) -> ModuleType:
     """The module that reads this YAML."""
-    return hub if hub.is_hub_file(path) else own
+    return hub if hub.is_hub_file(_at(name)) else own
 
 
 def _checked(source: str) -> str:

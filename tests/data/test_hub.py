@@ -19,15 +19,17 @@ from giellm_utils.core.settings import ConfigError, load_yaml
 from giellm_utils.data import hub
 from giellm_utils.data.config import DataConfig
 from giellm_utils.data.corpus import load_corpus, tasks_of
-from giellm_utils.data.hub import HubConfig
-from giellm_utils.data.hub_rows import HubError
+from giellm_utils.data.hub_config import HubConfig
+from giellm_utils.data.hub_files import HubError
 from giellm_utils.data.registry import get_task, load_dataset, source_files, TASKS
 from giellm_utils.formats.giellm import GiellmFormat
 from giellm_utils.formats.registry import make_format
 from support.datasets import hub_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-TEMPLATES = sorted((ROOT / "configs" / "hub").glob("*.yaml"))
+HUB_YAMLS = sorted((ROOT / "configs" / "hub").glob("*.yaml"))
+AUTHORS = [p for p in HUB_YAMLS if p.name.startswith(("authors-", "mmm-"))]
+TEMPLATES = [p for p in HUB_YAMLS if p not in AUTHORS]
 SCNM = TASKS["scnm"]
 INOUT = {"layout": "inout", "input": "in", "output": "out", "format": "giellm-card"}
 COLUMNS = {"layout": "fields", "text": "sentence", "label": "class", "words": "entities",
@@ -149,9 +151,12 @@ def test_faulty_rows_stop_or_are_left_out(tmp_path: Path, row: Any, message: str
 @pytest.mark.parametrize(("changes", "message"), [
     ({"folder": None}, "needs either folder, or repo together with revision"),
     ({"repo": "a/b", "revision": "0" * 40}, "needs either folder, or repo"),
-    ({"folder": None, "repo": "a/b", "revision": "main"}, "revision"),
+    ({"folder": None, "repo": "a/b", "revision": "main"}, "'main' must be a commit"),
     ({"files": {"train": ["../x.jsonl"]}}, "'../x.jsonl' must be a path in the dataset"),
-    ({"files": {"train": ["x.parquet"]}}, "ending in .jsonl, .json, .csv"),
+    ({"files": {"train": ["x.xlsx"]}}, "ending in .jsonl, .json, .csv, .parquet"),
+    ({"sources": [{"folder": "x", "files": {"train": ["a.csv"]}}]}, "stand in each of sources, not beside"),
+    ({"files": {}}, "needs files: {train"),
+    ({"fields": {"layout": "auto", "formats": ["tsv"]}}, "must be one of giellm, giellm-card"),
     ({"fields": {**INOUT, "layout": "other"}}, "fields"),
     ({"fields": {**INOUT, "sentence": "x"}}, "unknown key; known keys here: layout, input, output"),
     ({"fields": {**INOUT, "format": "tsv"}}, "must be one of giellm, giellm-card"),
@@ -166,7 +171,7 @@ def test_config_faults(tmp_path: Path, changes: dict[str, Any], message: str) ->
 def test_file_faults(tmp_path: Path) -> None:
     with pytest.raises(HubError, match="has no file train.jsonl; correct `files` in hub.yaml"):
         hub.load_dataset(config(tmp_path))
-    for name, content in (("a.jsonl", "{"), ("a.json", "["), ("a.csv", "\udcff")):
+    for name, content in (("a.jsonl", "{"), ("a.json", "["), ("a.csv", "\udc81")):
         (tmp_path / "snapshot").mkdir(exist_ok=True)
         (tmp_path / "snapshot" / name).write_bytes(content.encode("utf-8", "surrogateescape"))
         with pytest.raises(HubError, match=f"{name}: cannot be read as"):
@@ -228,16 +233,16 @@ def test_templates_parse_and_say_what_to_fill_in(path: Path) -> None:
         hub.load_dataset(path)
 
 
-def test_a_published_format_needs_the_text_in_a_field(tmp_path: Path) -> None:
-    """SLG writes the text twice: it is read with its format where a field holds the text."""
+def test_a_published_format_gives_the_text_back(tmp_path: Path) -> None:
+    """SLG writes the text twice: it is cut out of the prompt, or read from a field of its own."""
     fmt, gold = make_format("slg", SCNM), Record("1", "scnm", "田中の本", "文芸", (
         Word("entity", "人名", Span(0, 2)),)).validate(SCNM)
     put(tmp_path, "train.jsonl", [{"in": fmt.prompt(gold.text), "out": fmt.target(gold), "text": gold.text}])
     fields = {**INOUT, "format": "slg"}
-    with pytest.raises(HubError, match="cannot be cut out of a prompt of format slg; name the field"):
-        hub.load_dataset(config(tmp_path, fields=fields, files={"train": ["train.jsonl"]}))
-    path = config(tmp_path, fields={**fields, "text": "text"}, files={"train": ["train.jsonl"]})
-    assert list(hub.load_dataset(path).records[0].items()) == list(gold.items())
+    for more in ({}, {"text": "text"}):
+        path = config(tmp_path, fields={**fields, **more}, files={"train": ["train.jsonl"]})
+        loaded = hub.load_dataset(path).records[0]
+        assert loaded.text == gold.text and list(loaded.items()) == list(gold.items())
     with pytest.raises(HubError, match="format slg is defined for tasks with one part of spans"):
         hub.load_dataset(config(tmp_path, fields=fields, task="tcree", files={"train": ["train.jsonl"]}))
 
