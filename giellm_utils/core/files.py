@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,12 @@ class StorageError(GiellmError, ValueError):
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write `text` (UTF-8, its line ends untouched) so that a reader sees the old file or the new one.
+    """Write `text` (UTF-8, its line ends untouched), as write_bytes does; returns the path."""
+    return write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: str | Path, data: bytes) -> Path:
+    """Write `data` so that a reader sees the old file or the new one.
 
     Parent folders are created. Returns the path.
     """
@@ -26,8 +33,8 @@ def write_text(path: str | Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes files private; results are meant to be read like any other file.
@@ -47,6 +54,20 @@ def write_json(path: str | Path, obj: Any) -> Path:
 def write_jsonl(path: str | Path, rows: Iterable[Any]) -> Path:
     """Write one JSON value a line."""
     return write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def write_json_gz(path: str | Path, obj: Any) -> Path:
+    """Write `obj` as gzipped JSON without spaces; the same bytes for the same value, no time is kept."""
+    text = json.dumps(obj, ensure_ascii=False, separators=(",", ":"))
+    return write_bytes(path, gzip.compress(text.encode("utf-8"), mtime=0))
+
+
+def read_json_gz(path: str | Path) -> Any:
+    """The JSON value in a gzipped file; raises StorageError that names the file."""
+    try:
+        return json.loads(gzip.decompress(Path(path).read_bytes()))
+    except (EOFError, ValueError, gzip.BadGzipFile, zlib.error) as error:
+        raise StorageError(f"{path}: not gzipped JSON ({error}); delete it and make it again") from None
 
 
 def read_json(path: str | Path) -> Any:

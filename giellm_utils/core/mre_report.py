@@ -1,0 +1,214 @@
+"""Records of the MRE experiment's results: what `giellm mre ...` writes to results/mre and figures read.
+
+Everything is a share (0 to 1), not per cent.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from giellm_utils.core.artifacts import Artifact, Decoding
+
+#: "equivalent": no effect larger than the margin; "undecided": neither that nor an effect was shown.
+TrialVerdict = Literal["higher", "lower", "equivalent", "undecided"]
+Role = Literal["primary", "secondary"]
+
+
+class TrialScore(Artifact):
+    """One metric of one condition: its value for each seed, their mean and standard deviation."""
+
+    task: str
+    arm: str
+    condition: str
+    decoding: Decoding
+    metric: str
+    texts: int
+    seeds: list[int]
+    values: list[float]
+    mean: float
+    #: None with one seed.
+    sd: float | None
+    n: int
+
+
+class TrialEffect(Artifact):
+    """Condition `a` minus condition `b` on one metric, paired by document and seed.
+
+    `low` to `high`: the primary interval, 95 %, over documents and seeds (evaluation.crossed), and
+    `p_value` by the same; `holm_p` over all primary tests that were planned. `tost_p`: of two one-sided
+    tests that the difference lies within the margin, and `tost_holm_p` likewise. `seed_low`, `seed_high`:
+    t-interval over the seeds' differences, for these documents. `document_low`, `document_high`: bootstrap
+    over clusters of documents within the seeds, for these seeds. `document_sd`, `seed_sd`, `residual_sd`:
+    components of one document's difference at one seed. `b` may be "text+words", the two single-level
+    models side by side.
+    """
+
+    role: Role
+    task: str
+    arm: str
+    decoding: Decoding
+    metric: str
+    a: str
+    b: str
+    seeds: list[int]
+    differences: list[float]
+    value: float
+    low: float
+    high: float
+    p_value: float
+    holm_p: float | None
+    tost_p: float
+    tost_holm_p: float | None
+    seed_low: float
+    seed_high: float
+    document_low: float
+    document_high: float
+    document_sd: float
+    seed_sd: float
+    residual_sd: float
+    n: int
+    clusters: int
+    verdict: TrialVerdict
+    #: Whether equivalence was shown too, for an effect can be real and small.
+    within_margin: bool
+
+
+class TrialRun(Artifact):
+    """What one cell cost, and where it was made."""
+
+    task: str
+    arm: str
+    condition: str
+    seed: int
+    texts: int
+    seconds: float
+    decoding_seconds: dict[Decoding, float]
+    machine: str
+    git: str
+
+
+class MreReport(Artifact):
+    """analysis.json. `planned`: primary tests that Holm counts, `missing`: comparisons not made and why."""
+
+    margin: float
+    confidence: float
+    planned: int
+    missing: list[str]
+    scores: list[TrialScore]
+    effects: list[TrialEffect]
+    runs: list[TrialRun]
+
+
+# -- before the experiment ---------------------------------------------------------------------------
+
+
+class MethodCoverage(Artifact):
+    """How often an interval that calls itself 95 % held the true difference, and its mean width."""
+
+    coverage: float
+    width: float
+
+
+class CoverageCase(Artifact):
+    """One shape of data. `seed_sd`: standard deviation between seeds of the difference, as it was set."""
+
+    metric: str
+    documents: int
+    seeds: int
+    seed_sd: float
+    score: float
+    difference: float
+    methods: dict[str, MethodCoverage]
+
+
+class CoverageReport(Artifact):
+    """coverage.json. `document_sd`, `condition_sd`: of the latent difficulty, where noise has sd 1."""
+
+    repetitions: int
+    resamples: int
+    seed: int
+    document_sd: float
+    condition_sd: float
+    cases: list[CoverageCase]
+
+
+class Detectable(Artifact):
+    """The smallest true difference found with the wanted power at one number of documents and seeds.
+
+    `first`: at the first step of Holm. `margin`: the smallest margin within which a true difference of
+    zero is shown to lie with that power.
+    """
+
+    documents: int
+    seeds: int
+    single: float
+    first: float
+    margin: float
+
+
+class PilotOutcome(Artifact):
+    """Components of one outcome's difference in the pilot, and what they let a larger design see.
+
+    `seed_sd_high`: upper 80 % confidence limit of seed_sd, of which few seeds tell little.
+    """
+
+    task: str
+    metric: str
+    a: str
+    b: str
+    documents: int
+    seeds: list[int]
+    value: float
+    document_sd: float
+    seed_sd: float
+    seed_sd_high: float
+    residual_sd: float
+    as_measured: list[Detectable]
+    at_upper_limit: list[Detectable]
+
+
+class PowerReport(Artifact):
+    """power.json."""
+
+    power: float
+    planned: int
+    outcomes: list[PilotOutcome]
+
+
+class Predictability(Artifact):
+    """How well one thing is predicted in gold: accuracy on test with its 95 % interval over documents."""
+
+    of: str
+    source: str
+    accuracy: float
+    low: float
+    high: float
+
+
+class WordLabels(Artifact):
+    """Word labels given the class: bits a word on test without and with knowing the class; the share of
+    words whose label is the most frequent one, overall or of the class."""
+
+    words: int
+    bits: float
+    bits_given_class: float
+    accuracy: float
+    accuracy_given_class: float
+
+
+class TaskBound(Artifact):
+    """How far each level is predictable from the other in gold alone; None without gold words."""
+
+    task: str
+    train: int
+    test: int
+    text_label: list[Predictability]
+    word_labels: WordLabels | None
+
+
+class BoundReport(Artifact):
+    """bound.json."""
+
+    folds: int
+    seed: int
+    tasks: list[TaskBound]
