@@ -32,7 +32,7 @@ SEPARATOR = ",,"
 FIRST, ENOUGH = 100, 0.9
 #: A label that stands in fewer rows than this is a slip rather than a label.
 RARE = 2
-_SHOWN = 40
+_SHOWN = 80
 
 #: (row number, row) as hub_files.read_rows gives them; what says why a mapped row is no record, or None.
 Rows = Sequence[tuple[int, Any]]
@@ -46,6 +46,15 @@ class Reading:
     fields: InOut | Columns
     read: int
     fault: Fault | None
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """What the best of several has most of: rows read, then how far its first fault lets one read."""
+        if self.fault is None:
+            return self.read, 3
+        if isinstance(self.fields, InOut) and self.fault.field == self.fields.input:
+            return self.read, 0
+        return self.read, 1 if self.fault.message.startswith("no_text_label") else 2
 
 
 def columns(rows: Rows) -> list[str]:
@@ -64,7 +73,7 @@ def find_fields(rows: Rows, auto: Auto, source: Source, check: Check, name: str,
     best: Reading | None = None
     for fields in _candidates(names, rows, auto):
         found = _try(fields, rows, source, check)
-        if found and (best is None or found.read > best.read):
+        if found and (best is None or found.rank > best.rank):
             best = found
         if best and best.read == len(rows):
             break
@@ -135,8 +144,9 @@ def _what_to_write(name: str, names: Sequence[str], rows: Rows, best: Reading | 
 
 
 def _cut(value: Any, most: int = _SHOWN) -> str:
+    """`value` in one line; of a long one both ends, for a prompt ends with what is asked of it."""
     text = " ".join(str(value).split())
-    return repr(text if len(text) <= most else text[:most] + "…")
+    return repr(text if len(text) <= most else f"{text[:most // 2]}…{text[-most // 2:]}")
 
 
 def with_found_labels(task: Task, mapped: Sequence[Mapped], name: str) -> Task:
