@@ -1,7 +1,8 @@
 """SCNM: sentence class and named entities (SLG, arXiv 2306.15978; GIELLM, arXiv 2311.06838).
 
-Its labels, entity types and Instruction Word are the published ones. The authors' sentence classes
-are not at hand: those of the open data are ours (machine-made, `data/assets/scnm/GUIDELINE.md`).
+Its labels, entity types and Instruction Word are the published ones. The authors' sentence classes are
+on the Hub (configs/hub/authors-scnm.yaml), never redistributed: those of the open data are ours
+(machine-made, `data/assets/scnm/GUIDELINE.md`).
 """
 
 from __future__ import annotations

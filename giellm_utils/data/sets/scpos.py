@@ -1,6 +1,7 @@
 """SCPOS: review polarity and polar words, in four sets (USA, arXiv 2309.03787).
 
-The authors took MARC-ja, which its owner no longer distributes: the open data here are the hotel
+The authors took MARC-ja, which its owner no longer distributes (their files are on the Hub,
+configs/hub/authors-scpos-*.yaml, never redistributed): the open data here are the hotel
 reviews of the JRTE corpus, whose licence (CC BY-NC-SA 4.0) keeps them out of this package. Words
 come from text and lexicon by a rule (data.word_rules); Instruction Words are ours.
 """

@@ -1,7 +1,8 @@
 """TCREE: sentence class, relations and events in one output (GIELLM, arXiv 2311.06838).
 
-The authors' labels, Instruction Words and texts are unknown: every label and word here is ours, and
-so is the open layer over the Stockmark corpus (machine-made, `data/assets/tcree/GUIDELINE.md`).
+The authors' data are on the Hub and could not be seen from here (configs/hub/authors-tcree.yaml takes
+the labels it finds): every label and Instruction Word here is ours, and so is the open layer over the
+Stockmark corpus (machine-made, `data/assets/tcree/GUIDELINE.md`).
 """
 
 from __future__ import annotations
