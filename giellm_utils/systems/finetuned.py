@@ -30,6 +30,8 @@ from giellm_utils.training.config import LEARNED_FROM, TrainingConfig, TrainingJ
 
 Show = Callable[[str], Any]
 FINGERPRINT = "fingerprint.json"
+#: In a training's folder, but no result of it.
+APART = {"checkpoints", "tensorboard", "training.log", "model.new"}
 
 
 class FineTuned(System):
@@ -71,9 +73,9 @@ class FineTuned(System):
         return load_yaml(self.folder / "training.yaml", TrainingJob).training.minutes
 
     def files(self) -> list[Path]:
-        """All that a finished training consists of, without its checkpoints."""
-        return sorted(p for p in self.folder.rglob("*")
-                      if p.is_file() and "checkpoints" not in p.relative_to(self.folder).parts)
+        """All that a finished training consists of, without checkpoints, logs and what a kill left."""
+        return sorted(p for p in self.folder.rglob("*") if p.is_file() and not p.name.startswith(".")
+                      and p.relative_to(self.folder).parts[0] not in APART)
 
     def rows(self, records: Sequence[Record]) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
         """The sequences of the splits trained on, one split after the other, and those of dev where dev is

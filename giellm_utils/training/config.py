@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
 from giellm_utils.core.conditions import get_condition
-from giellm_utils.core.settings import Section
+from giellm_utils.core.settings import ConfigError, Section
 from giellm_utils.models.spec import ModelConfig
+
+
+class Batch(NamedTuple):
+    """Sequences of one process in one pass, passes a step, and sequences a step over all processes."""
+
+    per_device: int
+    accumulate: int
+    total: int
 
 
 class TrainingConfig(Section):
@@ -16,7 +24,8 @@ class TrainingConfig(Section):
     conditions: list[str] = ["joint", "text", "words"]
     #: Splits trained on. Tune on [train] and measure on dev; the final run adds dev.
     splits: list[Literal["train", "dev"]] = ["train", "dev"]
-    method: Literal["lora", "full"] = "lora"
+    #: full: every weight. lora: adapters on frozen weights. qlora: adapters on 4-bit weights (NVIDIA GPUs).
+    method: Literal["lora", "full", "qlora"] = "lora"
     lora_r: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
     lora_dropout: float = Field(0.0, ge=0, lt=1)
@@ -31,15 +40,29 @@ class TrainingConfig(Section):
     epochs: float = Field(3.0, gt=0)
     #: Overrides epochs where it is set.
     max_steps: int | None = Field(None, ge=1)
+    #: Sequences of one process in one pass; with global_batch the most of them.
     batch_size: int = Field(8, ge=1)
+    #: Passes a step, where global_batch does not give them.
     accumulate: int = Field(1, ge=1)
+    #: Sequences a step over all processes, the same on one device as on eight: batch_size and accumulate
+    #: follow from the number of processes. None: batch_size x accumulate x processes.
+    global_batch: int | None = Field(None, ge=1)
+    #: Recompute activations in the backward pass: less memory, about a third more time, the same weights.
+    gradient_checkpointing: bool = False
+    #: Stop when the dev loss, measured once an epoch, has not fallen so many times, and keep the weights
+    #: that had the lowest; needs splits: [train].
+    early_stopping: int | None = Field(None, ge=1)
     max_tokens: int = Field(1024, ge=8)
     save_steps: int = Field(50, ge=1)
     log_steps: int = Field(10, ge=1)
+    #: Also write what is logged for TensorBoard: tensorboard --logdir runs/NAME.
+    tensorboard: bool = False
+    #: Keep the checkpoints of a finished training (one that the clock stopped keeps its last all the same).
+    keep_checkpoints: bool = False
     #: Wall-clock cap a training, in minutes: it stops there, its summary says so, and more minutes resume it.
     minutes: float = Field(30.0, gt=0)
-    #: A file of configs/accelerate, without .yaml.
-    machine: str = "single"
+    #: A file of configs/accelerate, without .yaml, or auto: what fits the devices that are here.
+    machine: str = "auto"
 
     @field_validator("conditions")
     @classmethod
@@ -60,11 +83,39 @@ class TrainingConfig(Section):
                              "training.engine to library")
         return self
 
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainingConfig:
+        if self.global_batch and self.accumulate != 1:
+            raise ValueError(f"accumulate {self.accumulate} and global_batch {self.global_batch} both say how "
+                             "many sequences make a step; set one of them")
+        if self.early_stopping and "dev" in self.splits:
+            raise ValueError("early_stopping needs a dev loss, and splits trains on dev; set training.splits "
+                             "to [train]")
+        if self.engine != "library" and self.gradient_checkpointing:
+            raise ValueError(f"engine {self.engine} has no gradient_checkpointing; set training.engine to "
+                             "library")
+        return self
+
+    def batch(self, processes: int) -> Batch:
+        """How a step is made up on so many processes.
+
+        With global_batch: the largest per_device up to batch_size that divides a process's share. Raises
+        ConfigError where the processes cannot share it out evenly.
+        """
+        if not self.global_batch:
+            return Batch(self.batch_size, self.accumulate, self.batch_size * self.accumulate * processes)
+        share, rest = divmod(self.global_batch, processes)
+        if rest:
+            raise ConfigError(f"training.global_batch {self.global_batch} cannot be shared out evenly among "
+                              f"{processes} processes; set it to a multiple of {processes}, or use fewer")
+        per_device = max(n for n in range(1, min(self.batch_size, share) + 1) if share % n == 0)
+        return Batch(per_device, share // per_device, self.global_batch)
+
 
 #: Keys that change what is learned; the others say where, how long and how often to save and log.
 LEARNED_FROM = ("splits", "method", "lora_r", "lora_alpha", "lora_dropout", "single_tokens", "engine",
                 "learning_rate", "warmup_ratio", "weight_decay", "epochs", "max_steps", "batch_size",
-                "accumulate")
+                "accumulate", "global_batch", "early_stopping")
 
 
 class TrainingJob(Section):

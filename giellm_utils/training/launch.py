@@ -23,6 +23,8 @@ from giellm_utils.core.settings import ConfigError
 from giellm_utils.training.config import TrainingJob
 
 MACHINES = ROOT / "configs" / "accelerate"
+#: Set for a training whose standard input is a pipe that only its launcher holds (guard.end_with_launcher).
+LAUNCHED = "GIELLM_LAUNCHED"
 
 
 class TrainingFailed(GiellmError, RuntimeError):
@@ -61,14 +63,18 @@ def launch(config: Path, machine: str, show: Callable[[str], Any] = print) -> ar
     """
     # Warnings of libraries about themselves would bury the loss; errors still come through.
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1",
-                   "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
-    process = subprocess.Popen(command(config, machine), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True, encoding="utf-8", errors="replace", env=environment)
+                   "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false", LAUNCHED: "1"}
+    process = subprocess.Popen(command(config, machine), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace",
+                               env=environment)
     lines: list[str] = []
-    for line in process.stdout:
-        lines.append(line.rstrip())
-        show(line.rstrip())
-    if process.wait():
+    # Leaving the block closes the training's standard input, which ends it, also where `show` raises or
+    # the notebook is interrupted.
+    with process:
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            show(line.rstrip())
+    if process.returncode:
         # Our own sentence if there is one; accelerate prints a traceback of its own after it.
         ours = [line for line in lines if line.startswith("giellm:")][-1:]
         last = ours or [line for line in lines if line.strip()][-3:]

@@ -10,6 +10,7 @@ import argparse
 import math
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,16 +21,19 @@ from transformers.trainer_callback import PrinterCallback
 from giellm_utils.core import artifacts
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.files import read_jsonl, write_text
+from giellm_utils.core.paths import shown
 from giellm_utils.core.settings import ConfigError, load_yaml
 from giellm_utils.models.load import dtype_for, load_model, load_tokenizer, model_path
 from giellm_utils.models.packaged import PACKAGED, terms
 from giellm_utils.models.spec import statement
 from giellm_utils.models.tokens import add_tokens
-from giellm_utils.training import stacked
+from giellm_utils.training import checkpoints, stacked
 from giellm_utils.training.config import TrainingConfig, TrainingJob
+from giellm_utils.training.guard import alone, end_with_launcher
 from giellm_utils.training.loss import IGNORE
+from giellm_utils.training.report import keep, METRICS, Report, say, tensorboard
 from giellm_utils.training.rows import Sequences, TargetCollator
-from giellm_utils.training.trainer import add_lora, latest_checkpoint, Report, TargetTrainer
+from giellm_utils.training.trainer import add_lora, TargetTrainer
 
 
 class Plan(NamedTuple):
@@ -69,18 +73,21 @@ def train(job: TrainingJob, folder: Path) -> artifacts.Training:
         model = model.float()
     plan = Plan.of(config, len(rows))
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    checkpoint = latest_checkpoint(folder / "checkpoints")
+    checkpoints.check_room(folder, trained=trainable, saved=_saved_bytes(model, config, trainable),
+                           saves=max(1, math.ceil(plan.steps / config.save_steps)))
+    checkpoint = checkpoints.latest_checkpoint(folder / checkpoints.FOLDER)
     resumed = int(checkpoint.name.split("-")[1]) if checkpoint else 0
-    report = Report(folder / "metrics.jsonl", config.minutes, resumed)
+    report = Report(folder, config.minutes, resumed)
     trainer = TargetTrainer(
-        model=model, train_dataset=rows, eval_dataset=dev if dev.rows else None, callbacks=[report],
+        model=model, train_dataset=rows, eval_dataset=dev if dev.rows else None,
+        callbacks=[report, *tensorboard(folder, resumed, wanted=config.tensorboard)],
         data_collator=TargetCollator(tokenizer.pad_token_id),
         args=_arguments(job, folder, plan, bf16=dtype == torch.bfloat16, dev=bool(dev.rows)))
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
         again = f"\nresuming from step {resumed}" if checkpoint else ""
-        print(f"{job.condition}: {len(rows)} sequences, {plan.steps} steps of {plan.batch}, "
-              f"{trainable:,} trainable parameters, {dtype}{again}".replace("torch.", ""), flush=True)
+        say(folder, f"{job.condition}: {len(rows)} sequences, {plan.steps} steps of {plan.batch}, "
+                    f"{trainable:,} trainable parameters, {dtype}{again}".replace("torch.", ""))
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     summary = artifacts.Training(
         condition=job.condition, task=job.task, seed=job.seed, model=statement(job.model), base=job.model.id,
@@ -90,12 +97,20 @@ def train(job: TrainingJob, folder: Path) -> artifacts.Training:
         steps=trainer.state.global_step, planned_steps=plan.steps, stopped_by_minutes=report.capped,
         resumed_from_step=resumed, seconds=round(report.seconds, 1), new_tokens=len(tokens),
         trainable_parameters=trainable,
-        final_loss=[r["loss"] for r in read_jsonl(folder / "metrics.jsonl") if "loss" in r][-1],
+        final_loss=[r["loss"] for r in read_jsonl(folder / METRICS) if "loss" in r][-1],
         mean_loss_of_this_process=result.training_loss)
     if trainer.is_world_process_zero():
         _save(trainer, tokenizer, job, folder)
         artifacts.write(folder / "summary.json", summary)
+        checkpoints.tidy(folder, stopped=summary.stopped_by_minutes, keep=config.keep_checkpoints)
     return summary
+
+
+def _saved_bytes(model: torch.nn.Module, config: TrainingConfig, trainable: int) -> int:
+    """Bytes of the weights file: the adapter in fp32, or the whole model."""
+    if config.method == "lora":
+        return 4 * trainable
+    return sum(p.numel() * p.element_size() for p in model.parameters())
 
 
 def _stack(model: torch.nn.Module, config: TrainingConfig) -> None:
@@ -112,14 +127,15 @@ def _stack(model: torch.nn.Module, config: TrainingConfig) -> None:
 def _arguments(job: TrainingJob, folder: Path, plan: Plan, *, bf16: bool, dev: bool) -> TrainingArguments:
     config = job.training
     return TrainingArguments(
-        output_dir=str(folder / "checkpoints"), per_device_train_batch_size=config.batch_size,
+        output_dir=str(folder / checkpoints.FOLDER), per_device_train_batch_size=config.batch_size,
         per_device_eval_batch_size=config.batch_size, gradient_accumulation_steps=config.accumulate,
         learning_rate=config.learning_rate, weight_decay=config.weight_decay, max_steps=plan.steps,
         warmup_steps=round(config.warmup_ratio * plan.steps), lr_scheduler_type="linear",
         bf16=bf16, use_cpu=not torch.cuda.is_available(), seed=job.seed, data_seed=job.seed,
         optim="adamw_torch", logging_steps=min(config.log_steps, plan.steps), save_steps=config.save_steps,
-        save_total_limit=2, eval_strategy="steps" if dev else "no", eval_steps=min(plan.epoch, plan.steps),
-        prediction_loss_only=True, remove_unused_columns=False, report_to="none", disable_tqdm=True,
+        save_total_limit=checkpoints.KEPT, eval_strategy="steps" if dev else "no",
+        eval_steps=min(plan.epoch, plan.steps), prediction_loss_only=True, remove_unused_columns=False,
+        report_to="none", disable_tqdm=True,
         logging_nan_inf_filter=False, dataloader_num_workers=0)
 
 
@@ -145,10 +161,30 @@ def main() -> None:
                         help="a TrainingJob as YAML, its rows beside it")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     config = parser.parse_args().config
+    folder = config.parent
+    end_with_launcher()
     try:
-        train(load_yaml(config, TrainingJob), config.parent)
-    except GiellmError as error:
+        with alone(folder):
+            if _is_over(folder):
+                print(f"{shown(folder)} is trained already; remove its summary.json to train it again")
+                return
+            with checkpoints.room_or_one_sentence(folder):
+                train(load_yaml(config, TrainingJob), folder)
+    except Exception as error:
+        with suppress(OSError):  # the disk may be full
+            keep(folder, f"{type(error).__name__}: {error}")
+        if not isinstance(error, GiellmError):
+            raise
         parser.exit(2, f"giellm: {error}\n")
+
+
+def _is_over(folder: Path) -> bool:
+    """Whether the training in `folder` reached its last step and left its model."""
+    try:
+        summary = artifacts.read(folder / "summary.json", artifacts.Training)
+    except (OSError, GiellmError):
+        return False
+    return not summary.stopped_by_minutes and any((folder / "model").glob("*.safetensors"))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from giellm_utils.core.settings import ConfigError
 from giellm_utils.models.load import load_model
 from giellm_utils.training.launch import command, launch, TrainingFailed, write_job
 from giellm_utils.training.run import train
-from giellm_utils.training.trainer import latest_checkpoint
 from support.models import SCRATCH
 from support.trainings import job_file, job_of, run_job, scnm_rows
 
@@ -77,17 +76,6 @@ def test_a_training_stopped_by_the_clock_goes_on_and_ends_as_an_unbroken_one(scr
     a, b = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("unbroken", "stopped"))
     assert unbroken.steps == 12 and max((a[k] - b[k]).abs().max().item() for k in a) < 1e-4
     assert (tmp_path / "elsewhere").read_bytes() == before, "weights shared with another run were written to"
-
-
-def test_an_incomplete_checkpoint_is_passed_over(scratch_cache, tmp_path, capsys):
-    trained(tmp_path, max_steps=10)
-    checkpoints = tmp_path / "checkpoints"
-    assert latest_checkpoint(checkpoints).name == "checkpoint-10"
-    state = checkpoints / "checkpoint-10" / "optimizer.pt"
-    state.write_bytes(state.read_bytes()[:1000])
-    assert latest_checkpoint(checkpoints).name == "checkpoint-5"
-    assert "checkpoint-10 is incomplete" in capsys.readouterr().out
-    assert latest_checkpoint(tmp_path / "nowhere") is None
 
 
 def test_two_processes_end_where_one_with_the_same_global_batch_does(tmp_path, child_environment,
