@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
@@ -15,8 +16,12 @@ from typing import Any
 from giellm_utils.core.errors import GiellmError
 
 
+#: No room, no quota, a file larger than this process may write.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
 class StorageError(GiellmError, ValueError):
-    """A file that is not what its name promises; the message names the file and the line."""
+    """A file that is not what its name promises, or has no room; the message names it (and the line)."""
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -27,7 +32,7 @@ def write_text(path: str | Path, text: str) -> Path:
 def write_bytes(path: str | Path, data: bytes) -> Path:
     """Write `data` so that a reader sees the old file or the new one.
 
-    Parent folders are created. Returns the path.
+    Parent folders are created. Returns the path. Raises StorageError where its disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,8 +45,11 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
         # mkstemp makes files private; results are meant to be read like any other file.
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise StorageError(f"{path}: no room left to write it, what stood there before still does; make "
+                               "room and run the same command again") from error
         raise
     return path
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from collections.abc import Iterator
@@ -11,14 +10,13 @@ from pathlib import Path
 
 import torch
 
+from giellm_utils.core.files import FULL
 from giellm_utils.core.paths import shown
 from giellm_utils.training.launch import TrainingFailed
 
 FOLDER = "checkpoints"
 #: Checkpoints that stay; one more is there for the moment in which the oldest is not yet removed.
 KEPT = 2
-#: No room, no quota, a file larger than this process may write.
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: What torch and safetensors say of it; they pass no error number on.
 FULL_WORDS = ("No space left on device", "File too large", "Disk quota exceeded",
               "PytorchStreamWriter failed writing", "iostream error", "unexpected pos")
