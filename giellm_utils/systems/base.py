@@ -8,7 +8,7 @@ modules by itself. Modules stay light at import: torch and other heavy packages 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ class System(ABC):
     #: Key in result files, and the level its answers are scored at.
     name: str
     level: Level
+    #: What its answers depend on besides the records, for result files; ready for JSON.
+    settings: Mapping[str, Any] = {}
 
     @abstractmethod
     def fit(self, records: Sequence[Record]) -> None:

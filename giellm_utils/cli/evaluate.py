@@ -1,0 +1,76 @@
+"""`giellm evaluate`: one registered system on one dataset of a profile, as a row of results/systems/."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from giellm_utils.core.paths import shown
+from giellm_utils.core.schema import Split
+from giellm_utils.core.settings import ConfigError, parse_override
+from giellm_utils.core.system_result import SystemResult
+
+ProfileOption = Annotated[str, typer.Option("--profile", "-p",
+                                            help="Name in configs/profiles, or a YAML file.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="Change a profile key: seed=7.")]
+TaskOption = Annotated[str, typer.Option("--task", "-t", help="One of the profile's datasets.")]
+LimitOption = Annotated[int | None, typer.Option(
+    min=1, help="Documents, the first by text hash; default: the profile's evaluation.limit.")]
+SplitOption = Annotated[str | None, typer.Option(
+    help="test or dev; default: the profile's evaluation.split.")]
+OutOption = Annotated[Path, typer.Option(help="Folder in which systems/SYSTEM/SOURCE/TASK.json goes.")]
+ForceOption = Annotated[bool, typer.Option(
+    "--force", help="Replace a result of other settings or documents.")]
+
+
+def evaluate(system: Annotated[str, typer.Option("--system", "-s", help="A registered system.")],
+             profile: ProfileOption, task: TaskOption, limit: LimitOption = None, split: SplitOption = None,
+             set_: SetOption = None, out: OutOption = Path("results"), force: ForceOption = False) -> None:
+    """Fit one system on a profile's train records, score its answers and write the row."""
+    from giellm_utils.experiment import system_row
+    from giellm_utils.experiment.profile import load_profile
+    from giellm_utils.systems.registry import entries, get_entry
+
+    entry = get_entry(system)
+    if entry.make is None:
+        able = [e.name for e in entries().values() if e.make]
+        raise ConfigError(f"system {system} is not built of a task alone; --system takes {', '.join(able)}")
+    asked = system_row.select(load_profile(profile, dict(parse_override(s) for s in set_ or ())), task, limit,
+                              checked_split(split))
+    if not entry.applies(asked.task):
+        raise ConfigError(f"system {system} is not defined for task {task}")
+    here = system_row.machine()
+    answered = system_row.ask(entry.make(asked.task), asked, entry.title)
+    path, result = system_row.write_row(asked, answered, out, command=this_command(), machine=here,
+                                        force=force)
+    for line in summary(result):
+        typer.echo(line)
+    typer.echo(shown(path))
+
+
+def checked_split(split: str | None) -> Split | None:
+    """`split`, if it is one that may be scored; raises ConfigError."""
+    if split not in (None, "dev", "test"):
+        raise ConfigError(f"--split is {split!r}; it must be dev or test")
+    return split
+
+
+def this_command() -> str:
+    """The command line as it would be typed, without the folder of the program."""
+    return shlex.join(["giellm", *sys.argv[1:]])
+
+
+def summary(result: SystemResult) -> list[str]:
+    """The scores of a SystemResult, a line for each way of reading its answers; per cent."""
+    ways = {"strict": result.scores, "lenient": result.lenient} if result.lenient else {"": result.scores}
+    lines = [f"{result.title} on {result.task} ({result.source}, {result.split}): {result.n_test} documents"]
+    for way, scores in ways.items():
+        shares = [f"{name} {100 * s.value:.1f} [{100 * s.low:.1f}, {100 * s.high:.1f}]"
+                  for name, key in (("TL", "tl"), ("WL", "wl_exact"), ("ALL", "all"), ("F1", "f1"))
+                  if (s := scores.all[key]) and s.value is not None]
+        lines.append("  " + " ".join(filter(None, [way, ", ".join(shares)])))
+    return lines
