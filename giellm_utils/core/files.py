@@ -15,7 +15,6 @@ from typing import Any
 
 from giellm_utils.core.errors import GiellmError
 
-
 #: No room, no quota, a file larger than this process may write.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
