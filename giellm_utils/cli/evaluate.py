@@ -1,11 +1,12 @@
-"""`giellm evaluate`: one registered system on one dataset of a profile, as a row of results/systems/."""
+"""`giellm evaluate`: a system, or anyone's weights, on one dataset of a profile: a row of results/systems."""
 
 from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TYPE_CHECKING
 
 import typer
 
@@ -13,6 +14,9 @@ from giellm_utils.core.paths import shown
 from giellm_utils.core.schema import Split
 from giellm_utils.core.settings import ConfigError, parse_override
 from giellm_utils.core.system_result import SystemResult
+
+if TYPE_CHECKING:
+    from giellm_utils.systems.base import Entry
 
 ProfileOption = Annotated[str, typer.Option("--profile", "-p",
                                             help="Name in configs/profiles, or a YAML file.")]
@@ -27,29 +31,52 @@ ForceOption = Annotated[bool, typer.Option(
     "--force", help="Replace a result of other settings or documents.")]
 
 
-def evaluate(system: Annotated[str, typer.Option("--system", "-s", help="A registered system.")],
-             profile: ProfileOption, task: TaskOption, limit: LimitOption = None, split: SplitOption = None,
+SystemOption = Annotated[str | None, typer.Option("--system", "-s", help="A registered system.")]
+ModelOption = Annotated[str | None, typer.Option(
+    "--model", help="Instead of a system: weights as they are, a folder or a Hub id (safetensors).")]
+FormatOption = Annotated[str | None, typer.Option(
+    "--format", help="What that model reads and writes; default: the profile's format.")]
+
+
+def evaluate(profile: ProfileOption, task: TaskOption, system: SystemOption = None, model: ModelOption = None,
+             format_: FormatOption = None, limit: LimitOption = None, split: SplitOption = None,
              set_: SetOption = None, out: OutOption = Path("results"), force: ForceOption = False) -> None:
     """Fit one system on a profile's train records, score its answers and write the row."""
     from giellm_utils.experiment import system_row
     from giellm_utils.experiment.profile import load_profile
+    from giellm_utils.systems import weights
+
+    if (system is None) == (model is None) or (system and format_):
+        raise ConfigError("give either --system NAME, or --model FOLDER_OR_ID and, with it, --format NAME")
+    if system:
+        entry = _buildable(system)
+    loaded = load_profile(profile, dict(parse_override(s) for s in set_ or ()))
+    asked = system_row.select(loaded, task, limit, checked_split(split))
+    if system and not entry.applies(asked.task):
+        raise ConfigError(f"system {system} is not defined for task {task}")
+    here, command = system_row.machine(), this_command()
+    if system:
+        answered = system_row.ask(entry.make(asked.task), asked, entry.title)
+    else:
+        made = weights.Weights(asked.task, model, format_ or loaded.format.name, loaded.generation)
+        answered = replace(system_row.ask(made, asked, made.title), entry=weights.NAME)
+        # A folder's path is this machine's own and belongs in no result.
+        command = command.replace(model, answered.settings["model"])
+    path, result = system_row.write_row(asked, answered, out, command=command, machine=here, force=force)
+    for line in summary(result):
+        typer.echo(line)
+    typer.echo(shown(path))
+
+
+def _buildable(system: str) -> Entry:
+    """The registered system called so; raises ConfigError for one that takes more than a task to build."""
     from giellm_utils.systems.registry import entries, get_entry
 
     entry = get_entry(system)
     if entry.make is None:
         able = [e.name for e in entries().values() if e.make]
         raise ConfigError(f"system {system} is not built of a task alone; --system takes {', '.join(able)}")
-    asked = system_row.select(load_profile(profile, dict(parse_override(s) for s in set_ or ())), task, limit,
-                              checked_split(split))
-    if not entry.applies(asked.task):
-        raise ConfigError(f"system {system} is not defined for task {task}")
-    here = system_row.machine()
-    answered = system_row.ask(entry.make(asked.task), asked, entry.title)
-    path, result = system_row.write_row(asked, answered, out, command=this_command(), machine=here,
-                                        force=force)
-    for line in summary(result):
-        typer.echo(line)
-    typer.echo(shown(path))
+    return entry
 
 
 def checked_split(split: str | None) -> Split | None:

@@ -23,7 +23,7 @@ def figures(results: ResultsOption = Path("results"),
 
 def tables(root: Annotated[Path, typer.Option(
         help="Folder with README.md, docs/ and results/.")] = paths.ROOT) -> None:
-    """Make the tables of README.md and docs/*.md again from committed result files."""
+    """Make the tables of README.md, REPRODUCTION.md and docs/*.md again from committed result files."""
     from giellm_utils.reporting import documents
 
     changed = documents.refresh(root)

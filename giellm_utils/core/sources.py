@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from giellm_utils.core.artifacts import ProvenanceFile, Training
 
+#: How a method of training is called.
+METHODS = {"lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}
+
 
 def source_line(provenance: ProvenanceFile, trainings: Sequence[Training] = (),
                 task: str | None = None) -> str:
@@ -16,5 +19,4 @@ def source_line(provenance: ProvenanceFile, trainings: Sequence[Training] = (),
         served = sorted({p.source for p in provenance.values()})
         stand_in = " (machine-written, stand-in)" if "embedded mini corpus" in served else ""
         data = f"{len(provenance)} datasets, {' and '.join(served)}{stand_in}"
-    how = {"lora": "LoRA", "full": "full fine-tuning"}
-    return " · ".join([data, *sorted({f"{t.model} · {how[t.method]}" for t in trainings})])
+    return " · ".join([data, *sorted({f"{t.model} · {METHODS[t.method]}" for t in trainings})])

@@ -1,7 +1,8 @@
-"""Marked tables of README.md and docs/*.md, made anew from results/, so that no number is typed by hand.
+"""Marked tables of documents, made anew from results/, so that no number is typed by hand.
 
 Whatever stands between `<!-- KIND:NAME -->` and `<!-- /KIND -->` is replaced. KIND results, summary,
-effects or decodings: a table of run NAME (run_tables). KIND table: NAME is one of corpus_tables.TABLES, or
+effects or decodings: a table of run NAME (run_tables). KIND paper: every system of the paper beside ours,
+NAME is a task or `all` (beside_paper). KIND table: NAME is one of corpus_tables.TABLES, or
 FOLDER/FILE for a measurement (measurements.TABLES), such as bench/open-scnm.
 """
 
@@ -15,11 +16,12 @@ from typing import Any
 
 from giellm_utils.core.files import read_json, write_text
 from giellm_utils.core.paths import ROOT
-from giellm_utils.reporting import corpus_tables, measurements, run_tables
+from giellm_utils.data.registry import TASKS
+from giellm_utils.reporting import beside_paper, corpus_tables, measurements, run_tables
 from giellm_utils.reporting.results import ReportError, RunResults
 from giellm_utils.reporting.tables import markdown
 
-_KINDS = "|".join(("table", *run_tables.KINDS))
+_KINDS = "|".join(("table", "paper", *run_tables.KINDS))
 _MARKED = re.compile(rf"(<!-- ({_KINDS}):(\S+) -->\n)(.*?)(<!-- /\2 -->)", re.S)
 
 
@@ -35,6 +37,8 @@ class Tables:
 
     def make(self, kind: str, name: str) -> str:
         """The Markdown of one mark; raises ReportError for a name that nobody knows."""
+        if kind == "paper":
+            return self._paper(name)
         if kind != "table":
             return run_tables.KINDS[kind](RunResults(self.results / name))
         folder, _, file = name.partition("/")
@@ -45,6 +49,11 @@ class Tables:
             return markdown(corpus_tables.TABLES[name](*self._corpus))
         raise ReportError(f"no table {name!r}; known tables: {', '.join(corpus_tables.TABLES)}, "
                           f"{', '.join(f'{folder}/FILE' for folder in measurements.TABLES)}")
+
+    def _paper(self, name: str) -> str:
+        if name not in ("all", *TASKS):
+            raise ReportError(f"no table paper:{name}; known: all, {', '.join(TASKS)}")
+        return beside_paper.markdown(self.results, TASKS if name == "all" else (name,))
 
 
 def render(document: str, results: Path, where: str = "document") -> str:
@@ -76,8 +85,9 @@ def prose(document: str) -> str:
 
 
 def documents(root: Path = ROOT) -> Iterator[Path]:
-    """The documents whose tables are made: README.md and docs/*.md."""
-    yield from (p for p in (root / "README.md", *sorted((root / "docs").glob("*.md"))) if p.exists())
+    """The documents whose tables are made: README.md, REPRODUCTION.md and docs/*.md."""
+    first = (root / "README.md", root / "REPRODUCTION.md")
+    yield from (p for p in (*first, *sorted((root / "docs").glob("*.md"))) if p.exists())
 
 
 def refresh(root: Path = ROOT) -> list[Path]:

@@ -1,0 +1,137 @@
+"""The paper's table beside ours: which of ours stands where, what each cell says, which command fills it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from giellm_utils.cli.main import app
+from giellm_utils.core import artifacts
+from giellm_utils.core.artifacts import TrainingsFile
+from giellm_utils.core.files import write_json
+from giellm_utils.core.paths import ROOT
+from giellm_utils.core.system_result import Machine, result_path, SystemResult
+from giellm_utils.data.registry import TASKS
+from giellm_utils.experiment.profile import load_profile
+from giellm_utils.reporting import beside_paper, published
+from giellm_utils.reporting.beside_paper import Line, lines, measured
+from giellm_utils.reporting.documents import render
+from giellm_utils.reporting.results import ReportError
+from support.results import provenance, share, system, training, write_run
+
+
+def row(results: Path, name: str, source: str, task: str = "scnm", tl: float = 0.5, n: int = 50) -> None:
+    """A row of results/systems/."""
+    made = system({"tl": share(tl), "wl_exact": share(.2), "wl_words": share(.4), "all": share(.1)}, n=n)
+    artifacts.write(result_path(results, name, source, task), SystemResult(
+        system=name, entry=name, title=name.title(), task=task, source=source,
+        provenance=provenance(task)[task].model_copy(update={"title": f"data {source}"}), split="test",
+        level="joint", n_train=9, n_test=n, scores=made, documents=f"{task}.csv", fit_seconds=1,
+        predict_seconds=1, command="giellm …", git="0", date="2026-11-25T00:00:00+00:00", seed=42,
+        resamples=9, settings={}, machine=Machine(
+            system="Linux", processor="x", processors=2, accelerators=[], load=None)))
+
+
+def line(results: Path, task: str, name: str) -> Line:
+    return next(x for x in lines(measured(results), [task]) if x.system == name)
+
+
+def test_every_cell_of_the_paper_has_its_row() -> None:
+    found = lines([])
+    assert [(x.task, x.system) for x in found] == [(t, s) for t in TASKS for s in published.SYSTEMS]
+    printed = [c for x in found for c in x.paper.values()]
+    assert sorted(map(str, printed)) == sorted(map(str, published.ACCURACIES))
+    for x in found:
+        empty = all(c.value is None for c in x.paper.values())
+        assert (x.status == "not in the paper") == empty and (not empty or not x.commands)
+        if not empty and not x.status.startswith("not possible"):
+            assert x.status.startswith("needs ") and x.commands
+
+
+def test_a_run_stands_in_for_giellm_7b(tmp_path: Path) -> None:
+    write_run(tmp_path / "made", "scnm", "scpos-n", "scpos-n-adj", "tcree")
+    found = line(tmp_path, "scnm", "GIELLM-7B")
+    assert found.cell("TL").split("\n") == ["85.70", "87.0\xa0[79.0,\xa095.0]", "Δ\xa0+1.3"]
+    assert found.status == "stand-in model and data; the paper's needs Hub and GPU"
+    assert found.ours.title == "tiny model from scratch (tests only), LoRA"
+    assert line(tmp_path, "scnm", "GIELLM-13B").ours is None
+    # SCPOS: the share of words, 70 %, not the exact match of 44 %.
+    assert "70.0" in line(tmp_path, "scpos-n", "GIELLM-7B").cell("WL")
+    # A header that is inferred is marked; a column that is lost has ours alone.
+    tcree = line(tmp_path, "tcree", "GIELLM-7B")
+    assert tcree.cell("TL").startswith("97.19\xa0(?)\n") and tcree.cell("ALL").startswith("–\n38.0")
+    assert "Δ" not in tcree.cell("ALL")
+    own = [x.ours.system for x in lines(measured(tmp_path), ["scnm"]) if not x.system]
+    assert own == ["majority"], "text and words alone answer one level, joint stands above"
+
+
+def test_another_format_stands_in_for_another_system(tmp_path: Path) -> None:
+    write_run(tmp_path / "slg-gemma", "scnm")
+    write_json(tmp_path / "slg-gemma" / "manifests.json",
+               {"02_convert_format": {"parameters": {"format.name": "slg"}}})
+    assert line(tmp_path, "scnm", "SLG Framework").ours and not line(tmp_path, "scnm", "GIELLM-7B").ours
+    row(tmp_path, "in-context-gemma", "open")
+    gpt = line(tmp_path, "scnm", "GPT-3.5-Turbo")
+    assert gpt.ours.system == "in-context-gemma" and gpt.status.endswith("the paper's needs key")
+    assert not [x for x in lines(measured(tmp_path), ["scnm"]) if not x.system and "context" in x.named]
+
+
+def test_the_very_system_goes_before_a_stand_in(tmp_path: Path) -> None:
+    write_run(tmp_path / "made", "scnm")
+    row(tmp_path, "giellm-7b", "open", tl=.8)
+    found = line(tmp_path, "scnm", "GIELLM-7B")
+    assert (found.ours.system, found.status) == ("giellm-7b", "stand-in data")
+    row(tmp_path, "giellm-7b", "mmm-scnm", tl=.86)
+    found = line(tmp_path, "scnm", "GIELLM-7B")
+    assert found.status == "measured here" and found.cell("TL").endswith("Δ\xa0+0.3")
+    # A training from the paper's base model is that system, too.
+    artifacts.write(tmp_path / "made" / "trainings.json",
+                    TrainingsFile([training("joint", base="meta-llama/Llama-2-13b-hf")]))
+    assert line(tmp_path, "scnm", "GIELLM-13B").status == "stand-in data"
+
+
+def test_the_better_data_then_more_documents(tmp_path: Path) -> None:
+    for source, n in (("embedded", 900), ("open", 50)):
+        row(tmp_path, "crf", source, n=n)
+    own = [x for x in lines(measured(tmp_path), ["scnm"]) if not x.system]
+    assert [(x.ours.data, x.status) for x in own] == [("data open", "measured here, stand-in data")]
+
+
+def test_rendered(tmp_path: Path) -> None:
+    write_run(tmp_path / "made", "scnm")
+    text = render("<!-- paper:all -->\n<!-- /paper -->", tmp_path)
+    assert len(re.findall(r"^\| (?:scnm|scpos|tcree)", text, re.M)) == 6 * 6 + 1
+    assert "| 85.70<br>87.0\xa0[79.0,\xa095.0]<br>Δ\xa0+1.3 |" in text
+    assert "`giellm run --profile giellm-7b`" in text and beside_paper.LEGEND in text
+    assert "scpos" not in render("<!-- paper:scnm -->\n<!-- /paper -->", tmp_path).partition("\n\n")[0]
+    with pytest.raises(ReportError, match="no table paper:news; known: all, scnm"):
+        render("<!-- paper:news -->\n<!-- /paper -->", tmp_path)
+
+
+def test_a_notebook_shows_its_own_run_below(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "made", "scnm")
+    scores = artifacts.read(run / "scores.json", artifacts.ScoresFile)
+    page = beside_paper.view(tmp_path, ["scnm", "news"], scores, "my data").source
+    assert page.count("<tr") == 1 + 6 + 1 + 1 and "this run, joint<br>my data<br>n = 75" in page
+    assert "<script" not in page and "↵" not in page
+
+
+COMMANDS = sorted({c for x in lines([]) for c in x.commands})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_exist(command: str) -> None:
+    words = command.split()
+    done = CliRunner().invoke(app, [words[1], "--help"])
+    assert done.exit_code == 0, f"giellm {words[1]} is no command"
+    said = re.sub(r"\x1b\[[0-9;]*m", "", done.output)
+    assert all(option in said for option in re.findall(r" (--[a-z-]+)", command))
+    profile = load_profile(words[words.index("--profile") + 1])
+    if "--task" in words:
+        yamls = [name for name in profile.data.tasks if (ROOT / name).is_file()]
+        assert any(name.endswith(f"mmm-{words[words.index('--task') + 1]}.yaml") for name in yamls)
+    for name in re.findall(r"configs/\S+\.yaml", command):
+        assert (ROOT / name).is_file()
