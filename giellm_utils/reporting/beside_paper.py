@@ -31,6 +31,8 @@ from giellm_utils.systems import registry
 EXACT, SHARE = ({"TL": "tl", "WL": wl, "ALL": "all"} for wl in ("wl_exact", "wl_words"))
 #: Data from the best to the least like the paper's: names of SystemResult.source.
 _BY_WORTH = ("mmm-", "authors-", "open", "")
+#: A value must not part from its interval in a narrow column.
+SPACE = "\N{NO-BREAK SPACE}"
 #: Floors of a run that stand in the table; always_empty has no text label and says what majority says.
 _FLOORS = ("majority", "lexicon")
 
@@ -122,15 +124,20 @@ class Line:
         lines = [MISSING if printed is None else f"{printed:.2f}{mark}", score_cell(score)]
         if printed is not None and score and score.value is not None:
             lines.append(f"Δ {100 * score.value - printed:+.1f}")
-        # A value must not part from its interval in a narrow column.
-        return MISSING if set(lines) == {MISSING} else "\n".join(lines).replace(" ", "\N{NO-BREAK SPACE}")
+        return MISSING if set(lines) == {MISSING} else "\n".join(lines).replace(" ", SPACE)
 
     @property
     def named(self) -> str:
-        """What stands on our side: the system, its data and how many documents."""
+        """Whose row it is: the paper's system, or one of ours."""
+        return self.system or (self.ours.title if self.ours else MISSING)
+
+    def rests_on(self, notes: dict[str, int]) -> str:
+        """The status, and by the number of a note what was measured and on how many documents."""
         if self.ours is None:
-            return MISSING
-        return f"{self.ours.title}\n{self.ours.data}\nn = {self.ours.scores.n:,}"
+            return self.status
+        said = f"{self.ours.title} · {self.ours.data}" if self.system else self.ours.data
+        number, n = notes.setdefault(said, len(notes) + 1), f"n = {self.ours.scores.n:,}"
+        return f"{self.status} ({number}), {n.replace(' ', SPACE)}"
 
 
 # -- what was measured -----------------------------------------------------------------------------------
@@ -218,7 +225,7 @@ def _line(task: str, system: str, mine: Sequence[Ours]) -> Line:
     if ours is None:
         status = needs.strip()
     elif not same:
-        status = f"stand-in model{'' if is_the_papers(ours) else ' and data'}; the paper's{needs}"
+        status = f"the paper's{needs}; here a stand-in model{'' if is_the_papers(ours) else ' and data'}"
     else:
         status = "measured here" if is_the_papers(ours) else "stand-in data"
     return Line(task, system, ours, status, tuple(c.format(task=task) for c in road.commands), paper)
@@ -238,8 +245,7 @@ def _own_status(ours: Ours) -> str:
     return "measured here" + ("" if is_the_papers(ours) else ", stand-in data")
 
 
-HEAD = ("dataset", "the paper's system", *(f"{level}: paper, ours, Δ" for level in LEVELS), "ours", "status",
-        "command")
+HEAD = ("dataset", "system", *(f"{level}: paper, ours, Δ" for level in LEVELS), "status", "command")
 LEGEND = (
     "Per cent; in each cell the paper's printed value, ours with its 95 % bootstrap interval over documents, "
     "and ours minus the paper's in points. WL is the exact match of all words on SCNM and TCREE, the share "
@@ -249,9 +255,12 @@ LEGEND = (
     "the command fills the cell.")
 
 
-def _cells(line: Line) -> tuple[str, ...]:
-    return (line.task, line.system or MISSING, *(line.cell(level) for level in LEVELS), line.named,
-            line.status, "\n".join(line.commands) or MISSING)
+def _rows(found: Sequence[Line]) -> tuple[list[tuple[str, ...]], list[str]]:
+    """The cells of every line in the order of HEAD, and the numbered notes that they name."""
+    notes: dict[str, int] = {}
+    rows = [(TASKS[line.task].title, line.named, *(line.cell(level) for level in LEVELS),
+             line.rests_on(notes), "\n".join(line.commands) or MISSING) for line in found]
+    return rows, [f"({number}) {said}." for said, number in notes.items()]
 
 
 def markdown(results: Path, tasks: Iterable[str] = tuple(TASKS)) -> str:
@@ -261,8 +270,9 @@ def markdown(results: Path, tasks: Iterable[str] = tuple(TASKS)) -> str:
         code = MISSING if commands == MISSING else "\n".join(f"`{c}`" for c in commands.split("\n"))
         return [c.replace("\n", "<br>") for c in (*cells, code)]
 
-    rows = (shown(_cells(line)) for line in lines(measured(results), tasks))
-    return rows_to_markdown(HEAD, rows) + f"\n{LEGEND}\n"
+    rows, notes = _rows(lines(measured(results), tasks))
+    return (rows_to_markdown(HEAD, map(shown, rows)) + f"\n{LEGEND}\n"
+            + "".join(f"\n{note}\n" for note in notes))
 
 
 def view(results: Path, tasks: Iterable[str] = tuple(TASKS), run: ScoresFile | None = None,
@@ -275,4 +285,5 @@ def view(results: Path, tasks: Iterable[str] = tuple(TASKS), run: ScoresFile | N
             ours = Ours(task, "this run", "this run, joint", data, 0, joint, ())
             at = max(i for i, line in enumerate(found) if line.task == task) + 1
             found.insert(at, Line(task, "", ours, "this notebook"))
-    return html.text_table(HEAD, map(_cells, found), LEGEND.replace("`", ""), code=len(HEAD) - 1)
+    rows, notes = _rows(found)
+    return html.text_table(HEAD, rows, [LEGEND.replace("`", ""), *notes], code=len(HEAD) - 1)

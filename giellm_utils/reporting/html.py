@@ -167,13 +167,13 @@ def _numbers(head: Sequence[str], rows: Iterable[Sequence[str]], names: int) -> 
     return _page([_table(head, rows, [name] * names + [name + "text-align:right;"] * (len(head) - names))])
 
 
-def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], note: str = "",
+def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str] = (),
                code: int | None = None) -> Html:
-    """A table of texts, their line ends kept, a note below; the column with index `code` in code type."""
+    """A table of texts, their line ends kept, notes below; the column with index `code` in code type."""
     styles = [_CELL + "font-family:monospace;" * (i == code) for i in range(len(head))]
     cells = (["<br>".join(map(safe, cell.split("\n"))) for cell in row] for row in rows)
-    below = f'<div style="{_SMALL}">{safe(note)}</div>' if note else ""
-    return _page([_table([safe(h) for h in head], cells, styles), below])
+    below = [f'<div style="{_SMALL}">{safe(note)}</div>' for note in notes]
+    return _page([_table([safe(h) for h in head], cells, styles), *below])
 
 
 def _score(score: Score | None) -> str:

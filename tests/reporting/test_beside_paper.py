@@ -55,7 +55,8 @@ def test_a_run_stands_in_for_giellm_7b(tmp_path: Path) -> None:
     write_run(tmp_path / "made", "scnm", "scpos-n", "scpos-n-adj", "tcree")
     found = line(tmp_path, "scnm", "GIELLM-7B")
     assert found.cell("TL").split("\n") == ["85.70", "87.0\xa0[79.0,\xa095.0]", "Δ\xa0+1.3"]
-    assert found.status == "stand-in model and data; the paper's needs Hub and GPU"
+    assert found.status == "the paper's needs Hub and GPU; here a stand-in model and data"
+    assert found.rests_on({}) == f"{found.status} (1), n\xa0=\xa075"
     assert found.ours.title == "tiny model from scratch (tests only), LoRA"
     assert line(tmp_path, "scnm", "GIELLM-13B").ours is None
     # SCPOS: the share of words, 70 %, not the exact match of 44 %.
@@ -75,7 +76,8 @@ def test_another_format_stands_in_for_another_system(tmp_path: Path) -> None:
     assert line(tmp_path, "scnm", "SLG Framework").ours and not line(tmp_path, "scnm", "GIELLM-7B").ours
     row(tmp_path, "in-context-gemma", "open")
     gpt = line(tmp_path, "scnm", "GPT-3.5-Turbo")
-    assert gpt.ours.system == "in-context-gemma" and gpt.status.endswith("the paper's needs key")
+    assert gpt.ours.system == "in-context-gemma"
+    assert gpt.status.startswith("the paper's needs key; here a stand-in model")
     assert not [x for x in lines(measured(tmp_path), ["scnm"]) if not x.system and "context" in x.named]
 
 
@@ -103,10 +105,12 @@ def test_the_better_data_then_more_documents(tmp_path: Path) -> None:
 def test_rendered(tmp_path: Path) -> None:
     write_run(tmp_path / "made", "scnm")
     text = render("<!-- paper:all -->\n<!-- /paper -->", tmp_path)
-    assert len(re.findall(r"^\| (?:scnm|scpos|tcree)", text, re.M)) == 6 * 6 + 1
+    assert len(re.findall(r"^\| (?:SCNM|SCPOS:\S+|TCREE) \|", text, re.M)) == 6 * 6 + 1
     assert "| 85.70<br>87.0\xa0[79.0,\xa095.0]<br>Δ\xa0+1.3 |" in text
     assert "`giellm run --profile giellm-7b`" in text and beside_paper.LEGEND in text
-    assert "scpos" not in render("<!-- paper:scnm -->\n<!-- /paper -->", tmp_path).partition("\n\n")[0]
+    assert ("\n(1) tiny model from scratch (tests only), LoRA · SCNM, embedded mini corpus (machine-written, "
+            "stand-in).\n") in text
+    assert "SCPOS" not in render("<!-- paper:scnm -->\n<!-- /paper -->", tmp_path).partition("\n\n")[0]
     with pytest.raises(ReportError, match="no table paper:news; known: all, scnm"):
         render("<!-- paper:news -->\n<!-- /paper -->", tmp_path)
 
@@ -115,7 +119,8 @@ def test_a_notebook_shows_its_own_run_below(tmp_path: Path) -> None:
     run = write_run(tmp_path / "made", "scnm")
     scores = artifacts.read(run / "scores.json", artifacts.ScoresFile)
     page = beside_paper.view(tmp_path, ["scnm", "news"], scores, "my data").source
-    assert page.count("<tr") == 1 + 6 + 1 + 1 and "this run, joint<br>my data<br>n = 75" in page
+    assert page.count("<tr") == 1 + 6 + 1 + 1 and "this run, joint" in page
+    assert "this notebook (3), n\xa0=\xa075" in page and "(3) my data." in page
     assert "<script" not in page and "↵" not in page
 
 
