@@ -15,7 +15,9 @@ from rich.markup import escape
 from giellm_utils.cli import report
 from giellm_utils.cli.bench import bench_app
 from giellm_utils.cli.data import data_app
+from giellm_utils.cli.evaluate import evaluate
 from giellm_utils.cli.extract import extract
+from giellm_utils.cli.mre import mre_app
 from giellm_utils.core import paths
 from giellm_utils.core.artifacts import STAGES
 from giellm_utils.core.errors import GiellmError
@@ -31,7 +33,9 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
                        "Reinforcement Effect.")
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
+app.add_typer(mre_app, name="mre")
 app.command()(extract)
+app.command()(evaluate)
 console = Console(highlight=False, soft_wrap=True)
 ProfileOption = Annotated[str, typer.Option("--profile", "-p",
                                             help="Name in configs/profiles, or a YAML file.")]

@@ -135,8 +135,9 @@ class CoverageReport(Artifact):
 class Detectable(Artifact):
     """The smallest true difference found with the wanted power at one number of documents and seeds.
 
-    `first`: at the first step of Holm. `margin`: the smallest margin within which a true difference of
-    zero is shown to lie with that power.
+    `single`: by a test on its own; `first`: at the first step of Holm, as the only effect of all that were
+    planned. `margin`, `margin_first`: likewise the smallest margin within which a true difference of zero
+    is shown to lie.
     """
 
     documents: int
@@ -144,6 +145,7 @@ class Detectable(Artifact):
     single: float
     first: float
     margin: float
+    margin_first: float
 
 
 class PilotOutcome(Artifact):

@@ -117,8 +117,8 @@ class Crossed:
         return Interval(self.value - half, self.value + half)
 
 
-#: log10 of the smallest p-value looked for.
-_LEAST = -250.0
+#: log10 of the smallest p-value looked for: beyond, the square of a t quantile of one degree is no number.
+_LEAST = -140.0
 
 
 def crossed(differences: np.ndarray) -> Crossed:

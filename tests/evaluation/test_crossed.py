@@ -26,11 +26,12 @@ def mixedlm(d: np.ndarray) -> tuple[float, float, float, float]:
     n, seeds = d.shape
     frame = pd.DataFrame({"d": d.ravel(), "document": np.repeat(np.arange(n), seeds),
                           "seed": np.tile(np.arange(seeds), n), "all": 1})
+    vc = {"document": "0 + C(document)", "seed": "0 + C(seed)"}
     with warnings.catch_warnings():
         # A variance at its border of zero, where its own choice of gradient methods does not converge.
         warnings.simplefilter("ignore")
         fit = MixedLM.from_formula("d ~ 1", groups="all", data=frame, re_formula="0",
-                                   vc_formula={"document": "0 + C(document)", "seed": "0 + C(seed)"}).fit(method="nm")
+                                   vc_formula=vc).fit(method="nm")
     return float(fit.fe_params.iloc[0]), float(fit.bse_fe.iloc[0]), *map(float, fit.vcomp)
 
 

@@ -1,0 +1,100 @@
+"""`giellm mre`: what is computed from the experiment's cells, and before it. Nothing here loads a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from giellm_utils.core import artifacts, paths
+
+mre_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False,
+                      help="The experiment on the Mutual Reinforcement Effect: planning and analysis.")
+CellsOption = Annotated[Path, typer.Option(help="Folder of cells: TASK/CONDITION[/ARM]/seed-N.json.gz.")]
+ANALYSIS, COVERAGE, POWER, BOUND = (
+    Path("results/mre") / f"{name}.json" for name in ("analysis", "coverage", "power", "bound"))
+OutOption = Annotated[Path, typer.Option(help="Where the report goes.")]
+SeedOption = Annotated[int, typer.Option(help="Of what is drawn at random.")]
+
+
+@mre_app.command()
+def analyse(cells: CellsOption = Path("results/mre"),
+            margin: Annotated[float, typer.Option(
+                min=0, help="Equivalence margin in points; PROTOCOL.md fixes it.")] = 1.5,
+            resamples: Annotated[int, typer.Option(min=10, help="Of the bootstrap over documents.")] = 2000,
+            partial: Annotated[bool, typer.Option(
+                "--partial", help="A look while cells are missing: the seeds that both sides have.")] = False,
+            seed: SeedOption = 42,
+            out: OutOption = ANALYSIS) -> None:
+    """Differences between conditions with their intervals and tests, from committed cells."""
+    from giellm_utils.evaluation import trials
+    from giellm_utils.experiment.cells import read_cells
+
+    found = trials.analyse(read_cells(cells), margin=margin / 100, resamples=resamples, partial=partial,
+                           seed=seed)
+    for e in found.effects:
+        if e.role == "primary":
+            typer.echo(f"{e.task:12} {e.metric:3} {e.a} - {e.b}: {100 * e.value:+.2f} [{100 * e.low:+.2f}, "
+                       f"{100 * e.high:+.2f}], Holm p {e.holm_p:.3g}, equivalence p {e.tost_holm_p:.3g}: "
+                       f"{e.verdict}")
+    for line in found.missing:
+        typer.echo(f"not compared: {line}")
+    typer.echo(paths.shown(artifacts.write(out, found)))
+
+
+@mre_app.command()
+def coverage(repetitions: Annotated[int, typer.Option(min=10, help="Experiments a case.")] = 1000,
+             resamples: Annotated[int, typer.Option(min=10, help="Of the bootstraps.")] = 300,
+             seed: SeedOption = 42,
+             out: OutOption = COVERAGE) -> None:
+    """How often each kind of interval holds the truth, simulated on data of the experiment's shape."""
+    from giellm_utils.evaluation import coverage as simulation
+
+    found = simulation.report(simulation.shapes(), repetitions=repetitions, resamples=resamples, seed=seed,
+                              show=typer.echo)
+    typer.echo(paths.shown(artifacts.write(out, found)))
+
+
+@mre_app.command()
+def power(pilot: Annotated[Path, typer.Option(help="Folder of cells scored on dev.")],
+          documents: Annotated[list[int] | None, typer.Option(
+              help="Test documents; again for another. Default: 4343 and 1000.")] = None,
+          seeds: Annotated[list[int] | None, typer.Option(help="Seeds. Default: 3, 5 and 10.")] = None,
+          out: OutOption = POWER) -> None:
+    """The smallest difference that the experiment can see, from a pilot on dev."""
+    from giellm_utils.evaluation import power as planning
+    from giellm_utils.experiment.cells import read_cells
+
+    found = planning.report(read_cells(pilot), documents or [4343, 1000], seeds or [3, 5, 10])
+    for o in found.outcomes:
+        typer.echo(f"{o.task} {o.metric}: sd of documents {100 * o.document_sd:.1f}, of seeds "
+                   f"{100 * o.seed_sd:.2f} (at most {100 * o.seed_sd_high:.2f}), rest "
+                   f"{100 * o.residual_sd:.1f}")
+        for d, high in zip(o.as_measured, o.at_upper_limit, strict=True):
+            typer.echo(f"  {d.documents} documents, {d.seeds} seeds: {100 * d.single:.2f} points alone, "
+                       f"{100 * d.first:.2f} first of {found.planned}, margin {100 * d.margin:.2f}; at "
+                       f"the upper limit {100 * high.single:.2f}, {100 * high.first:.2f}, "
+                       f"{100 * high.margin:.2f}")
+    typer.echo(paths.shown(artifacts.write(out, found)))
+
+
+@mre_app.command()
+def bound(tasks: Annotated[list[str] | None, typer.Option(
+              "--task", help="A dataset; again for another. Default: all of the experiment.")] = None,
+          out: OutOption = BOUND) -> None:
+    """How far each level is predictable from the other in gold alone, on the open datasets."""
+    from giellm_utils.core.mre_report import BoundReport
+    from giellm_utils.evaluation import bound as gold
+    from giellm_utils.experiment.trial_data import NAMES, trial_dataset
+
+    found = []
+    for name in tasks or NAMES:
+        data = trial_dataset(name)
+        found.append(gold.bound(name, data.split("train", "dev"), data.split("test")))
+        typer.echo(f"{name}: " + ", ".join(
+            f"{p.source} {100 * p.accuracy:.1f}" for p in found[-1].text_label))
+        if w := found[-1].word_labels:
+            typer.echo(f"  bits a word label {w.bits:.2f}, given the class {w.bits_given_class:.2f}; most "
+                       f"frequent label right {100 * w.accuracy:.1f}, {100 * w.accuracy_given_class:.1f}")
+    typer.echo(paths.shown(artifacts.write(out, BoundReport(folds=gold.FOLDS, seed=gold.SEED, tasks=found))))
