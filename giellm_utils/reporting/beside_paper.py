@@ -69,7 +69,8 @@ ROADS: dict[str, Road] = {
     "USA-7B": Road(("Hub", "GPU"), (_weights("USA-7B-instruction-incontext-learning", "usa"),),
                    ("usa-7b-instruction-incontext-learning",), ("usa",), ("usa",), _SCPOS),
     "GPT-3.5-Turbo": Road(
-        ("key",), ("giellm in-context --model gpt-3.5-turbo --profile authors-mmm --task {task}",),
+        ("key", "Hub"),
+        ("GIELLM_API_MODEL=gpt-3.5-turbo giellm in-context --profile authors-mmm --task {task}",),
         ("in-context-gpt-3.5-turbo",), (), ("in-context",)),
     "GIELLM-7B": Road(
         ("Hub", "GPU"), (_weights("GIELLM-7B", "giellm-card"), "giellm run --profile giellm-7b"),
