@@ -17,6 +17,7 @@ from giellm_utils.cli.bench import bench_app
 from giellm_utils.cli.data import data_app
 from giellm_utils.cli.evaluate import evaluate
 from giellm_utils.cli.extract import extract
+from giellm_utils.cli.in_context import in_context
 from giellm_utils.cli.mre import mre_app
 from giellm_utils.core import paths
 from giellm_utils.core.artifacts import STAGES
@@ -36,6 +37,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(mre_app, name="mre")
 app.command()(extract)
 app.command()(evaluate)
+app.command()(in_context)
 console = Console(highlight=False, soft_wrap=True)
 ProfileOption = Annotated[str, typer.Option("--profile", "-p",
                                             help="Name in configs/profiles, or a YAML file.")]

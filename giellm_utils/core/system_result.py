@@ -30,6 +30,17 @@ class Machine(Artifact):
     load: float | None
 
 
+class ApiCost(Artifact):
+    """What answers bought from a server took; `measured`: all counts are the server's own, else some are the
+    most that it can have been. Dollars are None where no price is known."""
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    measured: bool
+    dollars: float | None
+
+
 class SystemResult(Artifact):
     """One system on one dataset.
 
@@ -57,6 +68,7 @@ class SystemResult(Artifact):
     fit_seconds: float
     #: Of the answers; None where they were not all made in one go.
     predict_seconds: float | None
+    cost: ApiCost | None = None
     machine: Machine
     command: str
     git: str

@@ -24,7 +24,7 @@ from giellm_utils.core.files import StorageError, write_text
 from giellm_utils.core.paths import shown
 from giellm_utils.core.schema import Level, Record, Split, Task
 from giellm_utils.core.settings import ConfigError
-from giellm_utils.core.system_result import DOCUMENT_COLUMNS, Machine, result_path, SystemResult
+from giellm_utils.core.system_result import ApiCost, DOCUMENT_COLUMNS, Machine, result_path, SystemResult
 from giellm_utils.data.corpus import load_corpus, of_task, sample
 from giellm_utils.data.registry import get_task, TASKS
 from giellm_utils.evaluation import per_label, score
@@ -63,6 +63,7 @@ class Answered:
     predict_seconds: float | None
     lenient: Sequence[Answer] | None = None
     unanswered: int = 0
+    cost: ApiCost | None = None
 
 
 def select(profile: Profile, task: str, limit: int | None = None, split: Split | None = None) -> Asked:
@@ -123,7 +124,7 @@ def write_row(asked: Asked, answered: Answered, results: Path, *, command: str, 
         lenient=None if answered.lenient is None else scores(answered.lenient, False),
         documents=path.with_suffix(".csv").name, fit_seconds=round(answered.fit_seconds, 2),
         predict_seconds=None if answered.predict_seconds is None else round(answered.predict_seconds, 2),
-        machine=machine, command=command, git=git_revision(),
+        cost=answered.cost, machine=machine, command=command, git=git_revision(),
         date=datetime.now(UTC).isoformat(timespec="seconds"), settings=dict(answered.settings), **how)
     _may_replace(path, result, force)
     frame = score.score_documents(asked.task, asked.test, answered.level, answered.answers)
