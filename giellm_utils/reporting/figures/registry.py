@@ -3,6 +3,7 @@
 A figure is one module of this package. One that draws a run has READS, the result files (core.artifacts)
 it needs, and `draw(results: RunResults)`, which yields (name, Figure) pairs. One that draws a measurement
 has FOLDER, the folder below results/ whose JSON files it draws, and `draw(result)`, which gives one Figure.
+One that draws a single file has FILE, its path below results/, and `draw(result)`, which yields pairs.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ def modules() -> tuple[ModuleType, ...]:
     found = [importlib.import_module(f"{__package__}.{m.name}")
              for m in pkgutil.iter_modules([str(Path(__file__).parent)])
              if m.name not in ("registry", "style")]
-    if silent := [m.__name__ for m in found if not hasattr(m, "READS") and not hasattr(m, "FOLDER")]:
-        raise ValueError(f"{silent[0]} has neither READS nor FOLDER")
+    if silent := [m.__name__ for m in found if not any(hasattr(m, k) for k in ("READS", "FOLDER", "FILE"))]:
+        raise ValueError(f"{silent[0]} has neither READS nor FOLDER nor FILE")
     return tuple(sorted(found, key=lambda m: (
         max(map(order.index, m.READS)) if hasattr(m, "READS") else len(order), m.__name__)))
 
@@ -46,8 +47,9 @@ def draw(results: RunResults) -> Iterator[tuple[str, Figure]]:
 
 
 def draw_all(results: Path, out: Path) -> Iterator[Path]:
-    """Save every figure of every run in `results` below `out`/<run>/, and those of every measurement below
-    `out`/<folder>/; yields the files as they are written. Raises ReportError where there is no run."""
+    """Save every figure of every run in `results` below `out`/<run>/, and those of every measurement and
+    single file below `out`/<folder>/; yields the files as they are written. Raises ReportError where there
+    is no run."""
     for folder in run_folders(results):
         for name, figure in draw(RunResults(folder)):
             yield from style.save(figure, out / folder.name, name)
@@ -55,3 +57,6 @@ def draw_all(results: Path, out: Path) -> Iterator[Path]:
         if hasattr(module, "FOLDER"):
             for path in sorted((results / module.FOLDER).glob("*.json")):
                 yield from style.save(module.draw(read_json(path)), out / module.FOLDER, path.stem)
+        if hasattr(module, "FILE") and (path := results / module.FILE).exists():
+            for name, figure in module.draw(read_json(path)):
+                yield from style.save(figure, out / Path(module.FILE).parent, name)

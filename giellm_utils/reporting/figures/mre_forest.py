@@ -1,0 +1,115 @@
+"""The answer: joint minus single-level models with intervals over documents and seeds; other conditions
+beside joint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from giellm_utils.core.cells import MAIN
+from giellm_utils.core.mre_report import MreReport, TrialEffect, TrialVerdict
+from giellm_utils.evaluation import multiple
+from giellm_utils.evaluation.trials import GROUPS, PRIMARY
+from giellm_utils.reporting.figures.style import BLUE, canvas, dots, GREEN, GREY, INK, RED, Row
+from giellm_utils.reporting.mre_titles import condition_title, look, p_text, task_title, verdict
+from giellm_utils.reporting.titles import metric_title
+
+FILE = "mre/analysis.json"
+BASES = ("text", "words", "text+words")
+#: What the forest shows beside the primary outcomes, and what the conditions are shown by.
+SHOWN = ("tl", "f1", "wl_exact", "all")
+OUTCOMES = ("tl", "f1")
+#: Of the verdicts; the marker repeats what the colour says.
+LOOKS = {"higher": (BLUE, "o", False), "lower": (RED, "s", False), "equivalent": (GREEN, "D", False),
+         "undecided": (GREY, "o", True)}
+
+
+def draw(result: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
+    report = MreReport.model_validate(result)
+    main = [e for e in report.effects
+            if e.arm == MAIN and e.decoding == "constrained" and e.b in BASES]
+    # Datasets of a group have it speak for them, once it is whole.
+    grouped = {t for e in main for t in GROUPS.get(e.task, ())}
+    main = [e for e in main if e.task not in grouped]
+    if joint := [e for e in main if e.a == "joint" and e.metric in SHOWN]:
+        yield "forest", forest(joint, report)
+    others = {e.a for e in main} - {"joint"}
+    if beside := [e for e in main if e.metric in OUTCOMES and others & _compared(main, e)]:
+        yield "conditions", conditions(beside, report)
+
+
+def _compared(effects: Sequence[TrialEffect], effect: TrialEffect) -> set[str]:
+    """The conditions that are held against the same one, on the same outcome and dataset."""
+    return {e.a for e in effects if (e.task, e.metric, e.b) == (effect.task, effect.metric, effect.b)}
+
+
+def source(report: MreReport) -> str:
+    seeds = sorted({run.seed for run in report.runs})
+    return (f"results/mre, {len(report.runs)} trainings, seeds {', '.join(map(str, seeds))}; constrained "
+            "decoding, equal steps and texts")
+
+
+def forest(effects: Sequence[TrialEffect], report: MreReport) -> Figure:
+    """Joint minus single-level, one row an outcome; the band is the equivalence margin, ticks are seeds."""
+    groups: dict[str, list[tuple[Row, TrialEffect]]] = {}
+    for e in _ordered(effects):
+        star = "" if e.role == "secondary" else " *"
+        note = f"   {verdict(e)}" + (f", Holm p {p_text(e.holm_p)}" if star else "")
+        title = f"{metric_title(e.metric)}{star}"
+        groups.setdefault(task_title(e.task), []).append((_row(e, title, note, e.verdict), e))
+    return _figure("Joint minus single-level models, percentage points (right: joint better)", groups, report,
+                   "* primary, p-value and verdict by Holm over all planned; bar: 95 % over documents and "
+                   "seeds;\nthin marks: single seeds; band: margin of equivalence; hollow: undecided")
+
+
+def conditions(effects: Sequence[TrialEffect], report: MreReport) -> Figure:
+    """Every condition minus the same single-level model: what joint gains, and what its controls do."""
+    groups: dict[str, list[tuple[Row, TrialEffect]]] = {}
+    for e in _ordered(effects):
+        header = f"{task_title(e.task)}, {metric_title(e.metric)}: minus {condition_title(e.b)}"
+        own = look(e.a)
+        row = _row(e, condition_title(e.a), f"   {len(e.seeds)} seeds",
+                   multiple.verdict(e.value, e.p_value, e.tost_p))
+        groups.setdefault(header, []).append((row._replace(colour=own.colour, marker=own.marker), e))
+    return _figure("Conditions minus single-level models, percentage points", groups, report,
+                   "bar: 95 % over documents and seeds, each comparison alone; thin marks: single seeds;\n"
+                   "band: margin of equivalence; hollow: neither an effect nor equivalence is shown")
+
+
+def _ordered(effects: Sequence[TrialEffect]) -> list[TrialEffect]:
+    """By task, those of the primary tests first, then by outcome; the order within these is kept."""
+    tasks = list(dict.fromkeys([*PRIMARY, *(e.task for e in effects)]))
+    return sorted(effects, key=lambda e: (tasks.index(e.task), SHOWN.index(e.metric)))
+
+
+def _row(e: TrialEffect, title: str, note: str, verdict: TrialVerdict) -> Row:
+    colour, marker, hollow = LOOKS[verdict]
+    return Row(title, e.value, e.low, e.high, colour, marker, hollow, note)
+
+
+def _figure(title: str, groups: Mapping[str, Sequence[tuple[Row, TrialEffect]]], report: MreReport,
+            legend: str) -> Figure:
+    rows = [pair for group in groups.values() for pair in group]
+    with canvas(10.5, 0.25 * (len(rows) + 1.3 * len(groups)) + 1.9, title, source(report)) as fig:
+        ax = fig.add_subplot()
+        dots(ax, [(header, [row for row, _ in group]) for header, group in groups.items()], signed=True)
+        for y, (_, e) in zip(ax.get_yticks(), rows, strict=True):
+            ax.plot([100 * d for d in e.differences], [y] * len(e.seeds), "|", color=INK, ms=9, mew=0.8,
+                    alpha=0.6)
+        _axis(ax, [e for _, e in rows], report.margin)
+        ax.set_xlabel(legend)
+    return fig
+
+
+def _axis(ax: Axes, effects: Sequence[TrialEffect], margin: float) -> None:
+    """Zero in the middle, the margin as a band."""
+    reach = 108 * max(margin, *(abs(x) for e in effects for x in (e.low, e.high, *e.differences)))
+    ax.axvspan(-100 * margin, 100 * margin, color=INK, alpha=0.06, lw=0, zorder=0)
+    ax.axvline(0, color=INK, lw=1, zorder=1)
+    ax.set_xlim(-reach, reach)
+    ax.xaxis.set_major_formatter(
+        ticker.FuncFormatter(lambda v, _: f"{v:+g}".replace("-", "−") if v else "0"))

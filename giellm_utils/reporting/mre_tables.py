@@ -1,0 +1,152 @@
+"""The MRE experiment's results as Markdown tables, in percentage points and per cent.
+
+A document asks for `table:mre/NAME`, NAME being one of TABLES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from giellm_utils.core import artifacts
+from giellm_utils.core.mre_report import BoundReport, CoverageReport, MreReport, PowerReport, TrialEffect
+from giellm_utils.reporting.mre_titles import condition_title, p_text, task_title, verdict
+from giellm_utils.reporting.tables import MISSING, rows_to_markdown
+from giellm_utils.reporting.titles import metric_title
+
+FOLDER = "mre"
+MISSING_YET = "Not measured yet.\n"
+METHODS = {"seed_percentile": "percentile bootstrap over seeds", "seed_t": "t over seeds",
+           "documents": "bootstrap over documents within seeds", "mixed_wald": "mixed model, normal",
+           "satterthwaite": "mixed model, Satterthwaite", "crossed": "documents and seeds, a t each"}
+
+
+def points(value: float) -> str:
+    """`+1.23`, with a minus sign that is one."""
+    return f"{100 * value:+.2f}".replace("-", "−")
+
+
+def interval(low: float, high: float) -> str:
+    return f"[{points(low)}, {points(high)}]"
+
+
+def primary(report: MreReport) -> str:
+    """The primary comparisons under all three intervals, with adjusted p-values and the verdict."""
+    found = [e for e in report.effects if e.role == "primary"]
+    if not found:
+        return MISSING_YET
+    return rows_to_markdown(
+        ("dataset", "outcome", "joint minus", "seeds", "difference", "95 %, documents and seeds",
+         "t over seeds", "documents within seeds", "Holm p", f"equivalence p (±{100 * report.margin:g})",
+         "verdict"),
+        [(task_title(e.task), metric_title(e.metric), condition_title(e.b), len(e.seeds), points(e.value),
+          interval(e.low, e.high), interval(e.seed_low, e.seed_high),
+          interval(e.document_low, e.document_high), p_text(e.holm_p), p_text(e.tost_holm_p), verdict(e))
+         for e in found])
+
+
+def secondary(report: MreReport) -> str:
+    """Every other comparison under constrained decoding; p-values for each alone."""
+    found = [e for e in report.effects if e.role == "secondary" and e.decoding == "constrained"]
+    return _comparisons(found)
+
+
+def free(report: MreReport) -> str:
+    """The comparisons under free decoding."""
+    return _comparisons([e for e in report.effects if e.decoding == "free"])
+
+
+def _comparisons(found: Sequence[TrialEffect]) -> str:
+    if not found:
+        return MISSING_YET
+    return rows_to_markdown(
+        ("dataset", "arm", "outcome", "condition", "minus", "seeds", "difference",
+         "95 %, documents and seeds", "p", "verdict"),
+        [(task_title(e.task), e.arm, metric_title(e.metric), condition_title(e.a), condition_title(e.b),
+          len(e.seeds), points(e.value), interval(e.low, e.high), p_text(e.p_value), verdict(e))
+         for e in found])
+
+
+def scores(report: MreReport) -> str:
+    """Mean and standard deviation over seeds of every condition, one column a metric."""
+    metrics = ("tl", "f1", "wl_exact", "all")
+    cells: dict[tuple[Any, ...], dict[str, str]] = {}
+    for s in report.scores:
+        if s.metric in metrics:
+            sd = "" if s.sd is None else f" ± {100 * s.sd:.1f}"
+            key = (s.task, s.arm, s.condition, s.decoding, s.texts, len(s.seeds))
+            cells.setdefault(key, {})[s.metric] = f"{100 * s.mean:.1f}{sd}"
+    if not cells:
+        return MISSING_YET
+    return rows_to_markdown(
+        ("dataset", "arm", "condition", "decoding", "texts", "seeds", *map(metric_title, metrics)),
+        [(task_title(task), arm, condition_title(condition), way, texts, seeds,
+          *(found.get(m, MISSING) for m in metrics))
+         for (task, arm, condition, way, texts, seeds), found in cells.items()])
+
+
+def runs(report: MreReport) -> str:
+    """Wall time of every training and its decoding."""
+    return rows_to_markdown(
+        ("dataset", "arm", "condition", "seed", "texts", "training, s", "decoding, s", "machine", "commit"),
+        [(task_title(r.task), r.arm, condition_title(r.condition), r.seed, r.texts, f"{r.seconds:.0f}",
+          " + ".join(f"{s:.0f} {way}" for way, s in r.decoding_seconds.items()), r.machine, r.git)
+         for r in report.runs])
+
+
+def coverage(report: CoverageReport) -> str:
+    """Coverage of every method in every case, per cent, with its mean width in points."""
+    methods = [m for m in METHODS if m in report.cases[0].methods]
+    return (f"{report.repetitions:,} simulated experiments a row; coverage of intervals that call themselves "
+            "95 %, per cent (mean width in points).\n\n" + rows_to_markdown(
+                ("outcome", "documents", "seeds", "sd between seeds", *(METHODS[m] for m in methods)),
+                [(metric_title(c.metric), f"{c.documents:,}", c.seeds, f"{100 * c.seed_sd:g}",
+                  *(f"{100 * c.methods[m].coverage:.1f} ({100 * c.methods[m].width:.1f})" for m in methods))
+                 for c in report.cases]))
+
+
+def bound(report: BoundReport) -> str:
+    """Accuracy from each source, and bits a word label."""
+    sources = [p.source for p in report.tasks[0].text_label]
+    rows = []
+    for t in report.tasks:
+        w = t.word_labels
+        bits = (None, None) if w is None else (f"{w.bits:.2f}", f"{w.bits_given_class:.2f}")
+        accuracies = (f"{100 * p.accuracy:.1f} [{100 * p.low:.1f}, {100 * p.high:.1f}]" for p in t.text_label)
+        rows.append((task_title(t.task), f"{t.test:,}", *accuracies, *bits))
+    return rows_to_markdown(
+        ("dataset", "test", *("frequent class" if s == "majority" else f"class from {s}" for s in sources),
+         "bits a word label", "given the class"), rows)
+
+
+def power(report: PowerReport) -> str:
+    """What every design of the pilot's outcomes can see, in points; beside it at the seeds' upper limit."""
+    rows = []
+    for o in report.outcomes:
+        for d, high in zip(o.as_measured, o.at_upper_limit, strict=True):
+            rows.append((task_title(o.task), metric_title(o.metric), f"{d.documents:,}", d.seeds,
+                         *(f"{100 * getattr(d, name):.2f} ({100 * getattr(high, name):.2f})"
+                           for name in ("single", "first", "margin", "margin_first"))))
+    first = f"first of {report.planned}"
+    return (f"Smallest true difference found with a power of {100 * report.power:.0f} %, in points; in "
+            "brackets with the standard deviation between seeds at its upper 80 % limit.\n\n"
+            + rows_to_markdown(("dataset", "outcome", "documents", "seeds", "alone", first, "margin, alone",
+                                f"margin, {first}"), rows))
+
+
+#: Name after mre/ -> result file, its record, and the table.
+TABLES: dict[str, tuple[str, type[BaseModel], Callable[[Any], str]]] = {
+    **{made.__name__: ("analysis.json", MreReport, made)
+       for made in (primary, secondary, free, scores, runs)},
+    "coverage": ("coverage.json", CoverageReport, coverage), "bound": ("bound.json", BoundReport, bound),
+    "power": ("power.json", PowerReport, power)}
+
+
+def table(results: Path, name: str) -> str:
+    """One of TABLES from the files in `results`; says so where its file is not there yet."""
+    file, kind, made = TABLES[name]
+    path = results / FOLDER / file
+    return made(artifacts.read(path, kind)) if path.exists() else MISSING_YET
