@@ -23,7 +23,7 @@ from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.schema import Level
 from giellm_utils.inference.kv_rows import PackedRows
 from giellm_utils.inference.matcher import GrammarError, OutputConstraint, OutputMatcher
-from giellm_utils.inference.texts import tokenizable
+from giellm_utils.models.pieces import tokenizable
 
 #: Tokens a row feeds in one step at most: bounds the attention mask of a long prompt.
 CHUNK = 512

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from giellm_utils.inference.texts import tokenizable
+from giellm_utils.models.pieces import tokenizable
 from giellm_utils.models.bundle import Lengths
 
 #: Instruction Words in one piece at most: the grammar grows by one copy of the text with each.

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.inference.borrowed import borrow
 from giellm_utils.inference.config import GenerationConfig
-from giellm_utils.inference.texts import tokenizable
+from giellm_utils.models.pieces import tokenizable
 
 
 class GenerationError(GiellmError, RuntimeError):

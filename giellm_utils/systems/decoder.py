@@ -23,8 +23,8 @@ from giellm_utils.systems.fingerprints import difference, digest, read_fingerpri
 
 if TYPE_CHECKING:
     from giellm_utils.inference.matcher import OutputConstraint
-    from giellm_utils.inference.vocabulary import PieceIndex
     from giellm_utils.models.bundle import Bundle, Card
+    from giellm_utils.models.pieces import PieceIndex
 
 
 class Decoded(artifacts.Artifact):
@@ -80,7 +80,7 @@ class Decoder:
     @cached_property
     def pieces(self) -> PieceIndex:
         """The tokens by their text, for restricted vocabularies."""
-        from giellm_utils.inference.vocabulary import PieceIndex
+        from giellm_utils.models.pieces import PieceIndex
 
         return PieceIndex(self.bundle.tokenizer)
 

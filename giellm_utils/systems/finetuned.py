@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,7 @@ class FineTuned(System):
         """
         train, dev = self.rows(records)
         wanted = self._fingerprint(train, dev)
+        train_in = partial(self._train, wanted, train, dev, self._strings(records), show)
         if is_finished(self.coming, wanted):
             self._put_in_place()
         found = read_fingerprint(self.folder / FINGERPRINT)
@@ -112,17 +113,17 @@ class FineTuned(System):
                 show(f"{self.name}: was stopped by training.minutes={cap:g}, "
                      f"goes on to {self.training.minutes:g}")
                 (self.folder / "summary.json").unlink()
-                self._train(self.folder, wanted, train, dev, show)
+                train_in(self.folder)
             else:
                 show(f"{self.name}: trained already with these settings, kept")
         elif found == wanted or not self.folder.exists():
-            self._train(self.folder, wanted, train, dev, show)
+            train_in(self.folder)
         else:
             show(f"{self.name}: {difference(found or {}, wanted)}: trains anew, "
                  "and takes the place of the training that is there when it is done")
             if read_fingerprint(self.coming / FINGERPRINT) != wanted:
                 shutil.rmtree(self.coming, ignore_errors=True)
-            self._train(self.coming, wanted, train, dev, show)
+            train_in(self.coming)
             self._put_in_place()
         self._write_card(records)
         vars(self).pop("decoder", None)
@@ -134,8 +135,13 @@ class FineTuned(System):
                 **{f"training.{key}": settings[key] for key in LEARNED_FROM},
                 "training rows": digest(train), "dev rows": digest(dev)}
 
-    def _train(self, folder: Path, wanted: dict[str, Any], train: list[dict], dev: list[dict],
-               show: Show) -> None:
+    def _strings(self, records: Sequence[Record]) -> list[str]:
+        """What the scored rows of the output layer must be able to write: the same for every condition."""
+        return [*(s for fmt in self.formats.values() for s in fmt.fixed_strings()),
+                *{r.text for r in records if r.split != "test"}]
+
+    def _train(self, wanted: dict[str, Any], train: list[dict], dev: list[dict], strings: list[str],
+               show: Show, folder: Path) -> None:
         from giellm_utils.models.tokens import schema_tokens
         from giellm_utils.training.launch import launch, write_job
 
@@ -143,7 +149,7 @@ class FineTuned(System):
         job = TrainingJob(condition=self.name, task=self.task, seed=self.seed, model=self.model,
                           training=self.training, new_tokens=tokens)
         write_json(folder / FINGERPRINT, wanted)
-        launch(write_job(folder, job, train, dev), self.training.machine, show)
+        launch(write_job(folder, job, train, dev, strings), self.training.machine, show)
 
     def _put_in_place(self) -> None:
         old = self.folder.with_name(self.folder.name + ".old")

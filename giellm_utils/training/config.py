@@ -32,8 +32,11 @@ class TrainingConfig(Section):
     #: Marks, labels and Instruction Words as single trainable tokens (models.tokens); LoRA only.
     single_tokens: bool = False
     #: library: transformers and peft as they are. stacked: LoRA's products in one a group (training.stacked;
-    #: LoRA without dropout, Llama and Gemma 3, on a CPU).
-    engine: Literal["library", "stacked"] = "library"
+    #: LoRA without dropout, Llama and Gemma 3, on a CPU). auto: stacked where it can, else library.
+    engine: Literal["auto", "library", "stacked"] = "auto"
+    #: Rows of a frozen output layer that the loss scores. texts: the tokens that a grammar could allow for
+    #: the texts trained on (every substring, the format's strings), the same for all conditions; LoRA only.
+    output_rows: Literal["all", "texts"] = "all"
     learning_rate: float = Field(1e-3, gt=0)
     warmup_ratio: float = Field(0.05, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
@@ -78,20 +81,23 @@ class TrainingConfig(Section):
         if self.single_tokens and self.method != "lora":
             raise ValueError("single_tokens is made for method lora; set training.method to lora or "
                              "training.single_tokens to false")
-        if self.engine != "library" and self.method != "lora":
+        if self.engine == "stacked" and self.method != "lora":
             raise ValueError(f"engine {self.engine} is made for method lora; set training.method to lora or "
                              "training.engine to library")
+        if self.output_rows != "all" and self.method == "full":
+            raise ValueError(f"output_rows {self.output_rows} is for a frozen output layer; set "
+                             "training.method to lora or training.output_rows to all")
         return self
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingConfig:
         if self.global_batch and self.accumulate != 1:
-            raise ValueError(f"accumulate {self.accumulate} and global_batch {self.global_batch} both say how "
-                             "many sequences make a step; set one of them")
+            raise ValueError(f"accumulate {self.accumulate} and global_batch {self.global_batch} both say "
+                             "how many sequences make a step; set one of them")
         if self.early_stopping and "dev" in self.splits:
             raise ValueError("early_stopping needs a dev loss, and splits trains on dev; set training.splits "
                              "to [train]")
-        if self.engine != "library" and self.gradient_checkpointing:
+        if self.engine == "stacked" and self.gradient_checkpointing:
             raise ValueError(f"engine {self.engine} has no gradient_checkpointing; set training.engine to "
                              "library")
         return self
@@ -114,8 +120,8 @@ class TrainingConfig(Section):
 
 #: Keys that change what is learned; the others say where, how long and how often to save and log.
 LEARNED_FROM = ("splits", "method", "lora_r", "lora_alpha", "lora_dropout", "single_tokens", "engine",
-                "learning_rate", "warmup_ratio", "weight_decay", "epochs", "max_steps", "batch_size",
-                "accumulate", "global_batch", "early_stopping")
+                "output_rows", "learning_rate", "warmup_ratio", "weight_decay", "epochs", "max_steps",
+                "batch_size", "accumulate", "global_batch", "early_stopping")
 
 
 class TrainingJob(Section):

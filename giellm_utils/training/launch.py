@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,15 @@ import yaml
 
 from giellm_utils.core import artifacts
 from giellm_utils.core.errors import GiellmError
-from giellm_utils.core.files import write_jsonl, write_text
+from giellm_utils.core.files import write_json, write_jsonl, write_text
 from giellm_utils.core.paths import ROOT
 from giellm_utils.core.settings import ConfigError
 from giellm_utils.training.config import TrainingJob
 
+#: Beside a job: what the scored rows of the output layer must be able to write.
+OUTPUT_STRINGS = "output_strings.json"
 MACHINES = ROOT / "configs" / "accelerate"
-#: Set for a training whose standard input is a pipe that only its launcher holds (guard.end_with_launcher).
+#: The launcher's process id; it also holds the other end of the training's standard input (training.guard).
 LAUNCHED = "GIELLM_LAUNCHED"
 
 
@@ -32,12 +34,14 @@ class TrainingFailed(GiellmError, RuntimeError):
 
 
 def write_job(folder: Path, job: TrainingJob, train: Sequence[dict[str, Any]],
-              dev: Sequence[dict[str, Any]] = ()) -> Path:
-    """Write train.jsonl, dev.jsonl (where a dev loss is wanted) and training.yaml into `folder`; returns
-    the path of the last."""
+              dev: Sequence[dict[str, Any]] = (), strings: Iterable[str] = ()) -> Path:
+    """Write train.jsonl, dev.jsonl (where a dev loss is wanted), output_strings.json (where the loss scores
+    only the rows for `strings`) and training.yaml into `folder`; returns the path of the last."""
     write_jsonl(folder / "train.jsonl", train)
     if dev:
         write_jsonl(folder / "dev.jsonl", dev)
+    if job.training.output_rows == "texts":
+        write_json(folder / OUTPUT_STRINGS, sorted(strings))
     return write_text(folder / "training.yaml",
                       yaml.safe_dump(job.model_dump(mode="json"), allow_unicode=True, sort_keys=False))
 
@@ -63,7 +67,8 @@ def launch(config: Path, machine: str, show: Callable[[str], Any] = print) -> ar
     """
     # Warnings of libraries about themselves would bury the loss; errors still come through.
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1",
-                   "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false", LAUNCHED: "1"}
+                   "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false",
+                   LAUNCHED: str(os.getpid())}
     process = subprocess.Popen(command(config, machine), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace",
                                env=environment)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import torch
 
+from giellm_utils.core.settings import ConfigError
+
 IGNORE = -100
 #: Tokens a pass: 64 x 262,144 logits are 34 MB in bf16 and 67 MB in fp32.
 CHUNK = 64
@@ -71,33 +73,53 @@ class _FrozenHeadLoss(torch.autograd.Function):
 class TargetHead:
     """Makes a causal LM's output layer see target positions only, and gives their loss.
 
-    With a frozen output layer (LoRA, with or without single trainable tokens) the layer itself passes
-    the picked hidden states on and the loss is chunked; where the layer is trained (full fine-tuning),
-    or its logits are capped, the layer computes the picked logits and the loss is the library's.
+    With a frozen output layer (LoRA, with or without single trainable tokens) the layer's forward is the
+    chunked loss itself: it reads the weight inside the module, where a sharded one is whole. `rows`: ids of
+    the only rows scored (training.output_rows); each label must be among them. Where the layer is trained
+    (full fine-tuning), or its logits are capped, it computes the picked logits and the loss is the library's.
     """
 
-    def __init__(self, model) -> None:
+    def __init__(self, model, rows: torch.Tensor | None = None) -> None:
         head = model.get_output_embeddings()
-        layer = getattr(head, "token_adapter", None)  # peft's wrapper where single tokens are trained
-        linear = layer.base_layer if layer else head
-        self.weight = linear.weight
-        self.rows = (layer.trainable_tokens_delta["default"] if layer
-                     else self.weight.new_empty(0, self.weight.shape[1]))
-        self.at = torch.tensor(layer.token_indices["default"] if layer else [], dtype=torch.long)
-        self.chunked = (not self.weight.requires_grad and getattr(linear, "bias", None) is None
+        self.layer = getattr(head, "token_adapter", None)  # peft's wrapper where single tokens are trained
+        self.linear = self.layer.base_layer if self.layer else head
+        self.chunked = (not self.linear.weight.requires_grad and getattr(self.linear, "bias", None) is None
                         and not getattr(model.config.get_text_config(), "final_logit_softcapping", None))
-        self.wanted: torch.Tensor | None = None
+        if rows is not None and not self.chunked:
+            raise ConfigError("training.output_rows texts is for a frozen output layer without capped "
+                              "logits; set it to all")
+        self.rows = rows
+        self.at = torch.tensor(self.layer.token_indices["default"] if self.layer else [], dtype=torch.long)
+        self.labels: torch.Tensor | None = None
         self.buffers = Buffers()
-        head.register_forward_pre_hook(lambda module, args: (args[0][self.wanted],))
+        self._picked: tuple[torch.Tensor, torch.Tensor] | None = None
+        head.register_forward_pre_hook(lambda module, args: (args[0][self.labels != IGNORE],))
         if self.chunked:
-            head.forward = lambda hidden: hidden
+            head.forward = self._summed
+
+    def _summed(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The summed loss [] of the picked hidden states [N, H], in the place of their logits."""
+        weight, at, labels = self.linear.weight, self.at.to(hidden.device), self.labels[self.labels != IGNORE]
+        trained = (self.layer.trainable_tokens_delta["default"] if self.layer
+                   else weight.new_empty(0, weight.shape[1]))
+        if self.rows is not None:
+            weight, place = self._scored(weight)
+            at, labels = place[at], place[labels]
+        return _FrozenHeadLoss.apply(hidden, weight, labels, trained, at, self.buffers)
+
+    def _scored(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The scored rows of the frozen weight, and where each id stands among them; made once."""
+        if self._picked is None:
+            rows = self.rows.to(weight.device)
+            # An id that is not scored gets a place out of range: a label there is an error, not a wrong loss.
+            place = torch.full((weight.shape[0],), len(rows), device=weight.device)
+            place[rows] = torch.arange(len(rows), device=weight.device)
+            self._picked = weight.detach()[rows].clone(), place
+        return self._picked
 
     def loss(self, outputs, labels: torch.Tensor, num_items_in_batch=None) -> torch.Tensor:
         """Mean (or sum / `num_items_in_batch`) over the labels [batch, T] that are not IGNORE."""
         wanted = labels[labels != IGNORE]
-        if self.chunked:
-            total = _FrozenHeadLoss.apply(outputs.logits, self.weight, wanted, self.rows,
-                                          self.at.to(wanted.device), self.buffers)
-        else:
-            total = torch.nn.functional.cross_entropy(outputs.logits.float(), wanted, reduction="sum")
+        total = (outputs.logits if self.chunked else
+                 torch.nn.functional.cross_entropy(outputs.logits.float(), wanted, reduction="sum"))
         return total / (len(wanted) if num_items_in_batch is None else num_items_in_batch)

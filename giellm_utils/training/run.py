@@ -7,6 +7,7 @@ of a small multilingual model, so logits are computed only at the positions that
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import shutil
@@ -25,11 +26,13 @@ from giellm_utils.core.paths import shown
 from giellm_utils.core.settings import ConfigError, load_yaml
 from giellm_utils.models.load import dtype_for, load_model, load_tokenizer, model_path
 from giellm_utils.models.packaged import PACKAGED, terms
+from giellm_utils.models.pieces import PieceIndex
 from giellm_utils.models.spec import statement
 from giellm_utils.models.tokens import add_tokens
 from giellm_utils.training import checkpoints, stacked
 from giellm_utils.training.config import TrainingConfig, TrainingJob
 from giellm_utils.training.guard import alone, end_with_launcher
+from giellm_utils.training.launch import OUTPUT_STRINGS
 from giellm_utils.training.loss import IGNORE
 from giellm_utils.training.report import keep, METRICS, Report, say, tensorboard
 from giellm_utils.training.rows import Sequences, TargetCollator
@@ -79,7 +82,8 @@ def train(job: TrainingJob, folder: Path) -> artifacts.Training:
     resumed = int(checkpoint.name.split("-")[1]) if checkpoint else 0
     report = Report(folder, config.minutes, resumed)
     trainer = TargetTrainer(
-        model=model, train_dataset=rows, eval_dataset=dev if dev.rows else None,
+        model=model, output_rows=_output_rows(folder, config, tokenizer, [*rows.rows, *dev.rows]),
+        train_dataset=rows, eval_dataset=dev if dev.rows else None,
         callbacks=[report, *tensorboard(folder, resumed, wanted=config.tensorboard)],
         data_collator=TargetCollator(tokenizer.pad_token_id),
         args=_arguments(job, folder, plan, bf16=dtype == torch.bfloat16, dev=bool(dev.rows)))
@@ -114,14 +118,26 @@ def _saved_bytes(model: torch.nn.Module, config: TrainingConfig, trainable: int)
 
 
 def _stack(model: torch.nn.Module, config: TrainingConfig) -> None:
-    """The engine that the job asks for; raises ConfigError where it cannot drive this model."""
+    """The engine that the job asks for; raises ConfigError where stacked cannot drive this model."""
     if config.engine == "library":
         return
-    if torch.cuda.is_available():
-        raise ConfigError(f"training.engine {config.engine} is for CPUs; set it to library on this machine")
-    if reason := stacked.why_not(model):
-        raise ConfigError(f"training.engine {config.engine}: {reason}; set it to library")
-    stacked.stack(model)
+    reason = ("it is for CPUs" if torch.cuda.is_available()
+              else "it has no gradient_checkpointing" if config.gradient_checkpointing
+              else stacked.why_not(model))
+    if reason is None:
+        stacked.stack(model)
+    elif config.engine == "stacked":
+        raise ConfigError(f"training.engine stacked: {reason}; set it to library or auto")
+
+
+def _output_rows(folder: Path, config: TrainingConfig, tokenizer: PreTrainedTokenizerFast,
+                 rows: list[dict[str, list[int]]]) -> torch.Tensor | None:
+    """Sorted ids of the output layer's rows that the loss scores, None for all of them."""
+    if config.output_rows == "all":
+        return None
+    strings = json.loads((folder / OUTPUT_STRINGS).read_text(encoding="utf-8"))
+    labels = {label for row in rows for label in row["labels"] if label != IGNORE}
+    return torch.tensor(sorted({*PieceIndex(tokenizer).ids_for(strings).tolist(), *labels}))
 
 
 def _arguments(job: TrainingJob, folder: Path, plan: Plan, *, bf16: bool, dev: bool) -> TrainingArguments:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import torch
 from transformers import Trainer
 
 from giellm_utils.core.paths import shown
@@ -14,19 +15,19 @@ from giellm_utils.models.quiet import peft_wrapping
 from giellm_utils.training.checkpoints import last_good
 from giellm_utils.training.config import TrainingConfig
 from giellm_utils.training.launch import TrainingFailed
-from giellm_utils.training.loss import IGNORE, TargetHead
+from giellm_utils.training.loss import TargetHead
 from giellm_utils.training.sampler import SeededLengthGroupedSampler
 
 
 class TargetTrainer(Trainer):
     """Trainer whose output layer sees target positions only."""
 
-    def __init__(self, model, *args, **kwargs) -> None:
-        self.head = TargetHead(model)
+    def __init__(self, model, *args, output_rows: torch.Tensor | None = None, **kwargs) -> None:
+        self.head = TargetHead(model, output_rows)
         super().__init__(model, *args, compute_loss_func=self.head.loss, **kwargs)
 
     def compute_loss(self, model, inputs, *args, **kwargs):
-        self.head.wanted = inputs["labels"] != IGNORE
+        self.head.labels = inputs["labels"]
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     def training_step(self, *args, **kwargs):

@@ -13,7 +13,8 @@ from giellm_utils.inference.constrained import ConstrainedDecoder, Request, scor
 from giellm_utils.inference.kv_rows import PackedRows
 from giellm_utils.inference.matcher import constraints
 from giellm_utils.inference.plain import generate
-from giellm_utils.inference.vocabulary import PieceIndex, restricted
+from giellm_utils.inference.vocabulary import restricted
+from giellm_utils.models.pieces import PieceIndex
 from giellm_utils.models.load import load_model, load_tokenizer
 from support.models import babbling, SCRATCH, state_of, toy_gemma
 

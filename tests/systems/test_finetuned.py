@@ -25,7 +25,8 @@ from support.experiments import hashes
 
 DATA = load_dataset("scnm", "embedded")
 RECORDS = [*DATA.split("train")[:10], *DATA.split("dev")[:3], *DATA.split("test")[:3]]
-OPTIONS = {"method": "full", "max_steps": 3, "batch_size": 4, "save_steps": 1, "log_steps": 1}
+OPTIONS = {"method": "full", "max_steps": 3, "batch_size": 4, "save_steps": 1, "log_steps": 1,
+           "keep_checkpoints": True}
 
 
 def system(run: Path, condition: str = "joint", *, seed: int = 7, name: str = "giellm", generation=None,

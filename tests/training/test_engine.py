@@ -25,7 +25,7 @@ def curve(folder, **training):
 
 
 def test_it_gives_the_librarys_curve(scratch_cache, tmp_path):
-    losses, _ = curve(tmp_path / "library")
+    losses, _ = curve(tmp_path / "library", engine="library")
     again, summary = curve(tmp_path / "stacked", engine="stacked")
     assert summary.steps == 12 and losses[-1] < losses[0] - 0.1, "nothing was learned"
     assert again == pytest.approx(losses, abs=2e-3)
@@ -35,10 +35,30 @@ def test_it_gives_the_librarys_curve(scratch_cache, tmp_path):
     assert torch.allclose(adapted(input_ids=ids).logits, theirs(input_ids=ids).logits, atol=2e-2)
 
 
+def test_auto_is_stacked_where_that_can_drive_the_model(scratch_cache, tmp_path):
+    stacked, _ = curve(tmp_path / "stacked", engine="stacked")
+    assert curve(tmp_path / "auto")[0] == stacked
+    dropping, _ = curve(tmp_path / "dropping", lora_dropout=0.5)
+    assert dropping == curve(tmp_path / "library", engine="library", lora_dropout=0.5)[0] != stacked
+
+
+def test_few_output_rows_change_the_loss_but_not_what_is_learned(scratch_cache, tmp_path):
+    """The scored rows leave out tokens that no text holds, so the loss is lower, and falls as well."""
+    (tmp_path / "texts").mkdir()
+    job = job_of(method="lora", lora_r=4, learning_rate=1e-2, max_steps=12, log_steps=2, output_rows="texts")
+    write_job(tmp_path / "texts", job, ROWS, ROWS[:4], [row["prompt"] for row in ROWS])
+    train(job, tmp_path / "texts")
+    few = [row["loss"] for row in read_jsonl(tmp_path / "texts" / "metrics.jsonl") if "loss" in row]
+    everything, _ = curve(tmp_path / "all")
+    assert few[0] < everything[0] and few[-1] < few[0] - 0.1
+
+
 def test_what_an_engine_cannot_drive_is_one_sentence(scratch_cache, tmp_path):
     job = job_of(method="lora", engine="stacked", lora_dropout=0.1)
     write_job(tmp_path, job, ROWS, ())
     with pytest.raises(ConfigError, match="training.engine stacked: lora_dropout .*; set it to library"):
         train(job, tmp_path)
+    with pytest.raises(ValueError, match="output_rows texts is for a frozen output layer"):
+        job_of(method="full", output_rows="texts")
     with pytest.raises(ValueError, match="engine stacked is made for method lora"):
         job_of(method="full", engine="stacked")

@@ -54,16 +54,32 @@ def test_loss_on_picked_positions_equals_the_models_own(scratch_cache, tmp_path,
         assert torch.allclose(a, b, atol=1e-6, rtol=1e-4)
 
 
+def test_few_rows_give_the_loss_over_just_those(scratch_cache):
+    model, hidden = load_model(SCRATCH), torch.randn(1, 4, load_model(SCRATCH).config.hidden_size)
+    weight = model.get_output_embeddings().weight.detach()
+    model, rows = add_lora(model, TrainingConfig(lora_r=4)), torch.tensor([2, 3, 5, 9, 40])
+    head, labels = TargetHead(model, rows), torch.tensor([[IGNORE, 5, 40, 2]])
+    head.labels = labels
+    ours = head.loss(type("Outputs", (), {"logits": head.linear(hidden)}), labels)
+    logits = hidden[0, 1:] @ weight[rows].T
+    theirs = torch.nn.functional.cross_entropy(logits, torch.tensor([2, 4, 0]))
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
+    head.labels = torch.tensor([[IGNORE, 5, 41, 2]])
+    with pytest.raises((RuntimeError, IndexError)):
+        head.linear(hidden)
+
+
 def test_two_models_share_no_buffers(scratch_cache):
     """Buffers at module level would outlive their model, and be written by two at once."""
     heads = [TargetHead(add_lora(load_model(SCRATCH), TrainingConfig(lora_r=4))) for _ in range(2)]
     labels, losses = torch.tensor([[3, IGNORE, 5]]), []
     for head in heads:
-        hidden = torch.ones(2, head.weight.shape[1])
-        losses.append(head.loss(type("Outputs", (), {"logits": hidden}), labels))
-    a, b = (head.buffers.get(head.weight) for head in heads)
+        head.labels = labels
+        losses.append(head.linear(torch.ones(1, 3, head.linear.weight.shape[1])))
+    a, b = (head.buffers.get(head.linear.weight) for head in heads)
     assert all(x.data_ptr() != y.data_ptr() for x, y in zip(a, b, strict=True))
-    assert losses[0] == losses[1] and all(x is y for x, y in zip(a, heads[0].buffers.get(heads[0].weight),
+    assert losses[0] == losses[1] and all(x is y for x, y in zip(a, heads[0].buffers.get(
+        heads[0].linear.weight),
                                                                  strict=True))
     held = [name for name, value in vars(loss).items() if isinstance(value, torch.Tensor | loss.Buffers)]
     assert held == []
