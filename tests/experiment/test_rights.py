@@ -62,7 +62,7 @@ def test_a_whole_run_shows_no_text(tmp_path: Path, child_environment) -> None:
 
     def giellm(*words: str) -> str:
         done = subprocess.run([sys.executable, "-m", "giellm_utils.cli.main", *words], cwd=ROOT, env=env,
-                              capture_output=True, text=True, timeout=140)
+                              capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return done.stdout
 
