@@ -89,7 +89,7 @@ class OpenAIServer:
             before = self.asked[asked]
             self.asked[asked] += 1
             self.bodies.append(body)
-            self.headers.append(dict(request.headers))
+            self.headers.append({name.lower(): value for name, value in request.headers.items()})
             self.times.append(time.monotonic())
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
@@ -127,9 +127,10 @@ class OpenAIServer:
 def answer(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
     """A response of the API; a token is four bytes of it."""
     chat = "messages" in body
-    asked = sum(len(m["content"].encode()) for m in body["messages"]) if chat else len(body["prompt"].encode())
+    sent = [m["content"] for m in body["messages"]] if chat else [body["prompt"]]
     said = {"message": {"role": "assistant", "content": reply.text}} if chat else {"text": reply.text}
-    tokens = {"prompt_tokens": asked // 4, "completion_tokens": len(reply.text.encode()) // 4}
+    tokens = {"prompt_tokens": len("".join(sent).encode()) // 4,
+              "completion_tokens": len(reply.text.encode()) // 4}
     return {"id": "1", "object": "chat.completion" if chat else "text_completion", "created": 1,
             "model": body["model"],
             "choices": [{"index": 0, "finish_reason": reply.finish, "logprobs": None, **said}],
