@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from giellm_utils.core.paths import shown
@@ -37,16 +39,24 @@ def alone(training: Path) -> Iterator[None]:
 
 
 def end_with_launcher() -> None:
-    """End this process as soon as the one that launched it is gone, killed or not.
+    """End this process as soon as the one that launched it, or one between them, is gone; also where that
+    happened before it came here, for its first seconds go into imports.
 
-    It holds the other end of our standard input, which the processes between hand down; a process id
-    could not be trusted, for a dead parent that nobody waited for still has one.
+    The launcher holds the other end of our standard input, which the process between hands down; an id
+    alone could not be trusted, for a dead process that nobody waited for still has one.
     """
-    if os.environ.get(LAUNCHED):
-        threading.Thread(target=_wait, daemon=True).start()
+    launcher = os.environ.get(LAUNCHED)
+    if not launcher:
+        return
+    parent = os.getppid()
+    if int(launcher) not in (p.pid for p in psutil.Process().parents()):
+        os._exit(1)
+    threading.Thread(target=_wait, args=(parent,), daemon=True).start()
 
 
-def _wait() -> None:
-    while os.read(0, 1):
-        pass
+def _wait(parent: int) -> None:
+    while os.getppid() == parent:
+        ready, _, _ = select.select([0], [], [], 1.0)
+        if ready and not os.read(0, 1):
+            break
     os._exit(1)

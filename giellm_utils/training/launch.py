@@ -7,8 +7,9 @@ plain kernel that sees several GPUs makes Trainer fall into nn.DataParallel.
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,12 @@ import yaml
 from giellm_utils.core import artifacts
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.files import write_json, write_jsonl, write_text
-from giellm_utils.core.paths import ROOT
-from giellm_utils.core.settings import ConfigError
+from giellm_utils.core.settings import load_yaml
 from giellm_utils.training.config import TrainingJob
+from giellm_utils.training.machines import command
 
 #: Beside a job: what the scored rows of the output layer must be able to write.
 OUTPUT_STRINGS = "output_strings.json"
-MACHINES = ROOT / "configs" / "accelerate"
 #: The launcher's process id; it also holds the other end of the training's standard input (training.guard).
 LAUNCHED = "GIELLM_LAUNCHED"
 
@@ -46,30 +46,19 @@ def write_job(folder: Path, job: TrainingJob, train: Sequence[dict[str, Any]],
                       yaml.safe_dump(job.model_dump(mode="json"), allow_unicode=True, sort_keys=False))
 
 
-def command(config: Path, machine: str) -> list[str]:
-    """The command line that trains `config` on the machines of configs/accelerate/`machine`.yaml."""
-    file = MACHINES / f"{machine}.yaml"
-    if not file.exists():
-        known = ", ".join(sorted(p.stem for p in MACHINES.glob("*.yaml")))
-        raise ConfigError(f"training.machine: no {machine!r} in configs/accelerate; it holds {known}")
-    processes = yaml.safe_load(file.read_text(encoding="utf-8"))["num_processes"]
-    # accelerate gives each process one thread unless told otherwise.
-    threads = int(os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // processes))
-    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file),
-            "--num_cpu_threads_per_process", str(threads),
-            "-m", "giellm_utils.training.run", "--config", str(config)]
-
-
 def launch(config: Path, machine: str, show: Callable[[str], Any] = print) -> artifacts.Training:
-    """Train `config` in a subprocess; its lines go to `show` as they come. Returns the summary.
+    """Train `config` on `machine` (training.machine) in a subprocess; its lines go to `show` as they come.
+    Returns the summary.
 
-    Raises TrainingFailed with the last lines when the process fails.
+    Raises ConfigError where that machine cannot be had here, TrainingFailed with one sentence when the
+    training fails or one of its processes dies.
     """
+    started = command(config, load_yaml(config, TrainingJob).training.model_copy(update={"machine": machine}))
     # Warnings of libraries about themselves would bury the loss; errors still come through.
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1",
                    "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false",
-                   LAUNCHED: str(os.getpid())}
-    process = subprocess.Popen(command(config, machine), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                   LAUNCHED: str(os.getpid()), **started.environment}
+    process = subprocess.Popen(started.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace",
                                env=environment)
     lines: list[str] = []
@@ -80,9 +69,32 @@ def launch(config: Path, machine: str, show: Callable[[str], Any] = print) -> ar
             lines.append(line.rstrip())
             show(line.rstrip())
     if process.returncode:
-        # Our own sentence if there is one; accelerate prints a traceback of its own after it.
-        ours = [line for line in lines if line.startswith("giellm:")][-1:]
-        last = ours or [line for line in lines if line.strip()][-3:]
         raise TrainingFailed(f"training {'/'.join(config.parent.parts[-3:])} ended with exit code "
-                             f"{process.returncode}: {' | '.join(last)}")
+                             f"{process.returncode}: {why(lines, config.parent)}")
     return artifacts.read(config.parent / "summary.json", artifacts.Training)
+
+
+def why(lines: Sequence[str], training: Path) -> str:
+    """What a training that failed died of, from the lines it wrote.
+
+    Our own sentence if there is one; who was killed, as torchrun and accelerate report it; else the last lines.
+    """
+    # accelerate prints a traceback of its own after our sentence.
+    if ours := [line for line in lines if line.startswith("giellm:")]:
+        return ours[-1]
+    report = "\n".join(lines)
+    # The first failure alone: the other processes fail after it, for want of the first.
+    if cause := re.search(r"Root Cause.*?rank +: (\d+).*?exitcode +: -(\d+)", report, re.DOTALL):
+        return _killed(f"process {cause[1]} of the training", int(cause[2]), training)
+    if alone := re.search(r"died with <Signals\.\w+: (\d+)>", report):
+        return _killed("the training", int(alone[1]), training)
+    return " | ".join([line for line in lines if line.strip()][-3:])
+
+
+def _killed(who: str, number: int, training: Path) -> str:
+    from giellm_utils.training.checkpoints import last_good  # imports this module, and torch
+
+    name = signal.Signals(number).name
+    memory = ", as the system does when memory runs out" if number == signal.SIGKILL else ""
+    return (f"{who} was killed ({name}{memory}); {last_good(training)}; run the same command again: it goes "
+            "on from there")

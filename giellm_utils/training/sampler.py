@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from transformers import TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 
@@ -26,3 +27,14 @@ class SeededLengthGroupedSampler(LengthGroupedSampler):
         # The last batch may be short: it stays last, or every batch after it would be cut elsewhere.
         order = torch.randperm(len(batches) - 1, generator=self.generator).tolist() + [len(batches) - 1]
         return iter([i for b in order for i in batches[b]])
+
+
+class EpochOfSampler(TrainerCallback):
+    """Tells the sampler its epoch: a training of several processes that is resumed within an epoch wraps it
+    so deep that neither Trainer nor accelerate reaches it, and would go on in the order of epoch 0."""
+
+    def __init__(self, sampler: SeededLengthGroupedSampler) -> None:
+        self.sampler = sampler
+
+    def on_epoch_begin(self, args, state, control, **kwargs) -> None:
+        self.sampler.set_epoch(int(state.epoch or 0))

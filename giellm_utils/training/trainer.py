@@ -16,7 +16,7 @@ from giellm_utils.training.checkpoints import last_good
 from giellm_utils.training.config import TrainingConfig
 from giellm_utils.training.launch import TrainingFailed
 from giellm_utils.training.loss import TargetHead
-from giellm_utils.training.sampler import SeededLengthGroupedSampler
+from giellm_utils.training.sampler import EpochOfSampler, SeededLengthGroupedSampler
 
 
 class TargetTrainer(Trainer):
@@ -48,9 +48,11 @@ class TargetTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset=None):
         lengths = [len(row["input_ids"]) for row in self.train_dataset.rows]
-        return SeededLengthGroupedSampler(
+        sampler = SeededLengthGroupedSampler(
             self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size,
             lengths, self.args.seed)
+        self.add_callback(EpochOfSampler(sampler))
+        return sampler
 
 
 def add_lora(model, config: TrainingConfig, tokens: Sequence[int] = ()):

@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 
 from giellm_utils.training import guard
-from giellm_utils.training.launch import TrainingFailed
+from giellm_utils.training.launch import LAUNCHED, TrainingFailed
 from support.trainings import job_file, scnm_rows
 
 LAUNCH = ("import sys; from pathlib import Path; from giellm_utils.training.launch import launch; "
@@ -54,3 +54,12 @@ def test_a_folder_that_is_being_trained_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     with guard.alone(folder):
         assert os.listdir(tmp_path) == [".joint.lock"]
+
+
+def test_a_process_whose_launcher_died_before_it_came_to_life_ends():
+    code = "from giellm_utils.training.guard import end_with_launcher; end_with_launcher(); print('lives')"
+    for launcher, ends, said in ((os.getpid(), 0, "lives\n"), (2**22 + 1, 1, "")):
+        with subprocess.Popen([sys.executable, "-c", code], env={**os.environ, LAUNCHED: str(launcher)},
+                              text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout.read() == said
+        assert process.returncode == ends
