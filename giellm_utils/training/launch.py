@@ -77,7 +77,8 @@ def launch(config: Path, machine: str, show: Callable[[str], Any] = print) -> ar
 def why(lines: Sequence[str], training: Path) -> str:
     """What a training that failed died of, from the lines it wrote.
 
-    Our own sentence if there is one; who was killed, as torchrun and accelerate report it; else the last lines.
+    Our own sentence if there is one; who was killed, as torchrun or accelerate report it; else the last
+    lines.
     """
     # accelerate prints a traceback of its own after our sentence.
     if ours := [line for line in lines if line.startswith("giellm:")]:

@@ -11,12 +11,13 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from transformers import PreTrainedTokenizerFast, set_seed, TrainingArguments
+from transformers import PreTrainedTokenizerFast, set_seed, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from giellm_utils.core import artifacts
@@ -30,7 +31,7 @@ from giellm_utils.models.pieces import PieceIndex
 from giellm_utils.models.spec import statement
 from giellm_utils.models.tokens import add_tokens
 from giellm_utils.training import checkpoints, stacked
-from giellm_utils.training.config import TrainingConfig, TrainingJob
+from giellm_utils.training.config import Batch, TrainingConfig, TrainingJob
 from giellm_utils.training.guard import alone, end_with_launcher
 from giellm_utils.training.launch import OUTPUT_STRINGS
 from giellm_utils.training.loss import IGNORE
@@ -40,24 +41,24 @@ from giellm_utils.training.trainer import add_lora, TargetTrainer
 
 
 class Plan(NamedTuple):
-    """Sequences a step over all processes, and steps: an epoch's, and in all."""
+    """How a step is made up over all processes, and steps: an epoch's, and in all."""
 
-    batch: int
+    batch: Batch
     epoch: int
     steps: int
 
     @classmethod
     def of(cls, config: TrainingConfig, sequences: int) -> Plan:
-        batch = config.batch_size * config.accumulate * int(os.environ.get("WORLD_SIZE", "1"))
-        epoch = math.ceil(sequences / batch)
+        batch = config.batch(int(os.environ.get("WORLD_SIZE", "1")))
+        epoch = math.ceil(sequences / batch.total)
         return cls(batch, epoch, config.max_steps or math.ceil(config.epochs * epoch))
 
 
-def train(job: TrainingJob, folder: Path) -> artifacts.Training:
+def train(job: TrainingJob, folder: Path, watching: Sequence[TrainerCallback] = ()) -> artifacts.Training:
     """Train `job` in `folder`, resuming from its last whole checkpoint; returns and writes its summary.
 
-    Reads train.jsonl (and dev.jsonl, where there is one); writes checkpoints/, metrics.jsonl, model/ and
-    summary.json. Raises ConfigError, ModelError.
+    `watching`: further callbacks. Reads train.jsonl (and dev.jsonl, where there is one); writes
+    checkpoints/, metrics.jsonl, model/ and summary.json. Raises ConfigError, ModelError.
     """
     config = job.training
     # Building or converting a model draws numbers, once: before the seed, or the first training would differ.
@@ -84,19 +85,19 @@ def train(job: TrainingJob, folder: Path) -> artifacts.Training:
     trainer = TargetTrainer(
         model=model, output_rows=_output_rows(folder, config, tokenizer, [*rows.rows, *dev.rows]),
         train_dataset=rows, eval_dataset=dev if dev.rows else None,
-        callbacks=[report, *tensorboard(folder, resumed, wanted=config.tensorboard)],
+        callbacks=[report, *tensorboard(folder, resumed, wanted=config.tensorboard), *watching],
         data_collator=TargetCollator(tokenizer.pad_token_id),
         args=_arguments(job, folder, plan, bf16=dtype == torch.bfloat16, dev=bool(dev.rows)))
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
         again = f"\nresuming from step {resumed}" if checkpoint else ""
-        say(folder, f"{job.condition}: {len(rows)} sequences, {plan.steps} steps of {plan.batch}, "
+        say(folder, f"{job.condition}: {len(rows)} sequences, {plan.steps} steps of {plan.batch.total}, "
                     f"{trainable:,} trainable parameters, {dtype}{again}".replace("torch.", ""))
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     summary = artifacts.Training(
         condition=job.condition, task=job.task, seed=job.seed, model=statement(job.model), base=job.model.id,
         method=config.method, dtype=str(dtype).removeprefix("torch."), device=str(trainer.args.device),
-        processes=trainer.args.world_size, batch_size=plan.batch, sequences=len(rows),
+        processes=trainer.args.world_size, batch_size=plan.batch.total, sequences=len(rows),
         target_tokens=sum(sum(x != IGNORE for x in r["labels"]) for r in rows.rows),
         steps=trainer.state.global_step, planned_steps=plan.steps, stopped_by_minutes=report.capped,
         resumed_from_step=resumed, seconds=round(report.seconds, 1), new_tokens=len(tokens),
@@ -143,8 +144,8 @@ def _output_rows(folder: Path, config: TrainingConfig, tokenizer: PreTrainedToke
 def _arguments(job: TrainingJob, folder: Path, plan: Plan, *, bf16: bool, dev: bool) -> TrainingArguments:
     config = job.training
     return TrainingArguments(
-        output_dir=str(folder / checkpoints.FOLDER), per_device_train_batch_size=config.batch_size,
-        per_device_eval_batch_size=config.batch_size, gradient_accumulation_steps=config.accumulate,
+        output_dir=str(folder / checkpoints.FOLDER), per_device_train_batch_size=plan.batch.per_device,
+        per_device_eval_batch_size=config.batch_size, gradient_accumulation_steps=plan.batch.accumulate,
         learning_rate=config.learning_rate, weight_decay=config.weight_decay, max_steps=plan.steps,
         warmup_steps=round(config.warmup_ratio * plan.steps), lr_scheduler_type="linear",
         bf16=bf16, use_cpu=not torch.cuda.is_available(), seed=job.seed, data_seed=job.seed,

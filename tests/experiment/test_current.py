@@ -19,7 +19,7 @@ from support.experiments import COMPUTED, hashes, run_stages, write_profile
 
 @pytest.mark.parametrize("key, value, stale", [
     ("training.minutes", 60, []), ("training.log_steps", 3, []), ("training.save_steps", 9, []),
-    ("training.machine", "ddp-8", []), ("generation.minutes", 90, []), ("description", "another", []),
+    ("training.machine", "ddp", []), ("generation.minutes", 90, []), ("description", "another", []),
     ("evaluation.resamples", 30, ["04", "05"]), ("evaluation.limit", 4, ["04"]),
     ("generation.batch_size", 2, ["04"]), ("generation.vocabulary", "full", ["04"]),
     ("training.max_steps", 6, ["03"]), ("training.conditions", ["joint"], ["03", "04"]),

@@ -49,7 +49,7 @@ def trained(in_process, tmp_path) -> Path:
 
 def test_the_same_training_is_kept(trained, in_process, capsys):
     before = hashes(trained)
-    again = system(trained, minutes=99, log_steps=7, save_steps=9, machine="ddp-8")
+    again = system(trained, minutes=99, log_steps=7, save_steps=9, machine="ddp")
     assert again.is_trained(RECORDS)
     again.fit(RECORDS)
     assert in_process.trained == [] and hashes(trained) == before

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from giellm_utils.core.files import read_jsonl
 from giellm_utils.core.settings import ConfigError
 from giellm_utils.models.load import load_model
-from giellm_utils.training.launch import command, launch, TrainingFailed, write_job
+from giellm_utils.training import machines
+from giellm_utils.training.launch import launch, TrainingFailed, write_job
 from giellm_utils.training.run import train
 from support.models import SCRATCH
 from support.trainings import job_file, job_of, run_job, scnm_rows
@@ -127,4 +128,4 @@ def test_a_training_that_fails_says_why(tmp_path, child_environment, monkeypatch
     with pytest.raises(TrainingFailed, match="max_tokens=8"):
         launch(job_file(tmp_path, ROWS, max_tokens=8), "single", show=lambda line: None)
     with pytest.raises(ConfigError, match="single"):
-        command(tmp_path / "training.yaml", "nonesuch")
+        machines.machine("nonesuch")
