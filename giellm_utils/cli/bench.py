@@ -58,6 +58,25 @@ def decoding(profile: Annotated[str, typer.Option("--profile", "-p", help="The r
 
 
 @bench_app.command()
+def training(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus) or open.")] = Corpus.open,
+             model: Annotated[str, typer.Option(help="Base model.")] = "gemma-3-270m-q4km",
+             steps: Annotated[int, typer.Option(min=8, help="Steps of 8 sequences, each seen once.")] = 40,
+             ways: Annotated[str, typer.Option(help="Some of them, with commas; default: all.")] = "",
+             seed: Annotated[int, typer.Option(help="Of adapters and order.")] = 42,
+             out: Annotated[Path, typer.Option(help="Where scnm-SOURCE.json goes.")] = Path(
+                 "results/training")) -> None:
+    """How fast we train, beside transformers' Trainer and TRL as they come, and the ceiling of products."""
+    from giellm_utils.experiment.benchmarks import training as benchmark
+    from giellm_utils.models.spec import ModelConfig
+    from giellm_utils.reporting.measurements import training_table
+    from giellm_utils.reporting.tables import write_measured
+
+    names = [name.strip() for name in ways.split(",") if name.strip()] or list(benchmark.WAYS)
+    result = benchmark.run(source.value, ModelConfig(id=model), steps, seed, names)
+    write_measured(out / f"scnm-{source.value}.json", result, training_table(result))
+
+
+@bench_app.command()
 def tokens(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus) or open.")],
            model: Annotated[str, typer.Option(help="Whose tokenizer.")] = "gemma-3-270m-q4km",
            items: Annotated[int, typer.Option(min=1, help="Sentences, by text hash.")] = 500,

@@ -94,7 +94,42 @@ def bound(tasks: Annotated[list[str] | None, typer.Option(
         found.append(gold.bound(name, data.split("train", "dev"), data.split("test")))
         typer.echo(f"{name}: " + ", ".join(
             f"{p.source} {100 * p.accuracy:.1f}" for p in found[-1].text_label))
+        gain = found[-1].gain
+        typer.echo(f"  gold words add {100 * gain.value:+.1f} [{100 * gain.low:+.1f}, "
+                   f"{100 * gain.high:+.1f}]")
         if w := found[-1].word_labels:
             typer.echo(f"  bits a word label {w.bits:.2f}, given the class {w.bits_given_class:.2f}; most "
                        f"frequent label right {100 * w.accuracy:.1f}, {100 * w.accuracy_given_class:.1f}")
     typer.echo(paths.shown(artifacts.write(out, BoundReport(folds=gold.FOLDS, seed=gold.SEED, tasks=found))))
+
+
+ExperimentOption = Annotated[str, typer.Option("--experiment", "-e",
+                                               help="Name in configs/experiments, or a YAML file.")]
+
+
+@mre_app.command()
+def run(experiment: ExperimentOption = "mre",
+        at_most: Annotated[int | None, typer.Option(min=1, help="Stop after so many cells.")] = None,
+        commit: Annotated[bool, typer.Option("--commit", help="Commit each finished cell.")] = False,
+        cells: CellsOption = Path("results/mre")) -> None:
+    """Work off the experiment's queue, one training at a time; a killed one goes on where it was."""
+    from giellm_utils.experiment import grid
+
+    finished = grid.run(grid.load_grid(experiment), paths.runs_dir(), cells, cells_at_most=at_most,
+                        commit=commit, show=typer.echo)
+    typer.echo(f"{finished} cells finished")
+
+
+@mre_app.command()
+def status(experiment: ExperimentOption = "mre", cells: CellsOption = Path("results/mre")) -> None:
+    """What the experiment has done, what is left, and about how long that takes."""
+    from giellm_utils.experiment import grid
+
+    loaded = grid.load_grid(experiment)
+    found = grid.status(loaded, cells)
+    for stage in loaded.stages:
+        done, left = ([a for a in some if a.stage == stage.name] for some in (found.done, found.left))
+        typer.echo(f"{stage.name:4} {len(done)} of {len(done) + len(left)} cells"
+                   + (f"; next {left[0]}" if left else ""))
+    if found.seconds_left is not None:
+        typer.echo(f"about {found.seconds_left / 3600:.1f} h left, by the cells that are done")

@@ -65,5 +65,24 @@ def token_table(result: Mapping[str, Any]) -> str:
                                 "tokens, in + out", "× ours, joint"), rows))
 
 
+def training_table(result: Mapping[str, Any]) -> str:
+    """The ways of training of one file of results/training, under a line on what was measured."""
+    ways = result["ways"]
+    base = ways.get("trainer", {}).get("sequences_per_second")
+    rows = [(w["title"], f"{w['sequences_per_second']:.2f}",
+             f"{w['sequences_per_second'] / base:.1f}" if base else None,
+             f"{w['useful_tokens_per_second']:.0f}", f"{w['ceiling_tflops']:.2f}",
+             f"{100 * w['share_of_ceiling']:.0f}", f"{w['peak_gib']:.1f}", f"{w['held_out_loss']:.3f}")
+            for w in ways.values()]
+    return (f"{result['source']}. {result['model']}, LoRA, joint: {result['sequences']} sequences of "
+            f"{result['mean_tokens']:.0f} tokens once, batch {result['batch_size']}, "
+            f"{result['processors']} cores. Ceiling: a bf16 product of the model's shapes, measured before "
+            "each way; share: 4 FLOPs a weight of the body and token, padding and output layer not counted. "
+            f"Loss: of {result['held_out']} held-out texts over the whole vocabulary, one seed.\n\n"
+            + rows_to_markdown(("way", "sequences/s", "× (a)", "tokens/s", "ceiling TFLOP/s", "share %",
+                                "peak GiB", "loss"), rows))
+
+
 #: Folder below results/ -> the table of one of its files.
-TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {"bench": decoding_table, "token_costs": token_table}
+TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {"bench": decoding_table, "token_costs": token_table,
+                                                            "training": training_table}

@@ -25,19 +25,19 @@ from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.files import read_jsonl, write_text
 from giellm_utils.core.paths import shown
 from giellm_utils.core.settings import ConfigError, load_yaml
-from giellm_utils.models.load import dtype_for, load_model, load_tokenizer, model_path
+from giellm_utils.models.load import dtype_for, load_tokenizer, model_path
 from giellm_utils.models.packaged import PACKAGED, terms
 from giellm_utils.models.pieces import PieceIndex
 from giellm_utils.models.spec import statement
-from giellm_utils.models.tokens import add_tokens
-from giellm_utils.training import checkpoints, stacked
+from giellm_utils.training import checkpoints, methods, sharded
 from giellm_utils.training.config import Batch, TrainingConfig, TrainingJob
+from giellm_utils.training.early import KeepBest
 from giellm_utils.training.guard import alone, end_with_launcher
 from giellm_utils.training.launch import OUTPUT_STRINGS
 from giellm_utils.training.loss import IGNORE
 from giellm_utils.training.report import keep, METRICS, Report, say, tensorboard
 from giellm_utils.training.rows import Sequences, TargetCollator
-from giellm_utils.training.trainer import add_lora, TargetTrainer
+from giellm_utils.training.trainer import TargetTrainer
 
 
 class Plan(NamedTuple):
@@ -61,23 +61,18 @@ def train(job: TrainingJob, folder: Path, watching: Sequence[TrainerCallback] = 
     checkpoints/, metrics.jsonl, model/ and summary.json. Raises ConfigError, ModelError.
     """
     config = job.training
+    strategy = sharded.begin(config)
     # Building or converting a model draws numbers, once: before the seed, or the first training would differ.
     model_path(job.model)
     set_seed(job.seed)
-    tokenizer, model = load_tokenizer(job.model), load_model(job.model)
-    tokens = add_tokens(tokenizer, model, job.new_tokens) if job.new_tokens else []
+    tokenizer = load_tokenizer(job.model)
+    model, tokens = methods.build(job, tokenizer, own_masters=strategy == "zero3")
     rows, dev = (Sequences(read_jsonl(path) if path.exists() else [], tokenizer, config.max_tokens)
                  for path in (folder / "train.jsonl", folder / "dev.jsonl"))
     dtype = dtype_for(job.model)
-    if config.method == "lora":
-        model = add_lora(model, config, tokens)
-        _stack(model, config)
-    elif dtype == torch.bfloat16:
-        # Full fine-tuning keeps fp32 master weights: at lr 1e-5 a bf16 update would round to nothing.
-        model = model.float()
     plan = Plan.of(config, len(rows))
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    checkpoints.check_room(folder, trained=trainable, saved=_saved_bytes(model, config, trainable),
+    checkpoints.check_room(folder, trained=trainable, saved=methods.saved_bytes(model, config),
                            saves=max(1, math.ceil(plan.steps / config.save_steps)))
     checkpoint = checkpoints.latest_checkpoint(folder / checkpoints.FOLDER)
     resumed = int(checkpoint.name.split("-")[1]) if checkpoint else 0
@@ -85,9 +80,11 @@ def train(job: TrainingJob, folder: Path, watching: Sequence[TrainerCallback] = 
     trainer = TargetTrainer(
         model=model, output_rows=_output_rows(folder, config, tokenizer, [*rows.rows, *dev.rows]),
         train_dataset=rows, eval_dataset=dev if dev.rows else None,
-        callbacks=[report, *tensorboard(folder, resumed, wanted=config.tensorboard), *watching],
+        callbacks=[report, *tensorboard(folder, resumed, wanted=config.tensorboard), *watching,
+                   *([KeepBest(config.early_stopping)] if config.early_stopping else [])],
         data_collator=TargetCollator(tokenizer.pad_token_id),
         args=_arguments(job, folder, plan, bf16=dtype == torch.bfloat16, dev=bool(dev.rows)))
+    sharded.check(trainer, strategy)
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
         again = f"\nresuming from step {resumed}" if checkpoint else ""
@@ -99,36 +96,17 @@ def train(job: TrainingJob, folder: Path, watching: Sequence[TrainerCallback] = 
         method=config.method, dtype=str(dtype).removeprefix("torch."), device=str(trainer.args.device),
         processes=trainer.args.world_size, batch_size=plan.batch.total, sequences=len(rows),
         target_tokens=sum(sum(x != IGNORE for x in r["labels"]) for r in rows.rows),
-        steps=trainer.state.global_step, planned_steps=plan.steps, stopped_by_minutes=report.capped,
+        steps=trainer.state.global_step, planned_steps=plan.steps,
+        best_step=trainer.state.best_global_step or None, stopped_by_minutes=report.capped,
         resumed_from_step=resumed, seconds=round(report.seconds, 1), new_tokens=len(tokens),
         trainable_parameters=trainable,
         final_loss=[r["loss"] for r in read_jsonl(folder / METRICS) if "loss" in r][-1],
         mean_loss_of_this_process=result.training_loss)
+    _save(trainer, tokenizer, job, folder)
     if trainer.is_world_process_zero():
-        _save(trainer, tokenizer, job, folder)
         artifacts.write(folder / "summary.json", summary)
         checkpoints.tidy(folder, stopped=summary.stopped_by_minutes, keep=config.keep_checkpoints)
     return summary
-
-
-def _saved_bytes(model: torch.nn.Module, config: TrainingConfig, trainable: int) -> int:
-    """Bytes of the weights file: the adapter in fp32, or the whole model."""
-    if config.method == "lora":
-        return 4 * trainable
-    return sum(p.numel() * p.element_size() for p in model.parameters())
-
-
-def _stack(model: torch.nn.Module, config: TrainingConfig) -> None:
-    """The engine that the job asks for; raises ConfigError where stacked cannot drive this model."""
-    if config.engine == "library":
-        return
-    reason = ("it is for CPUs" if torch.cuda.is_available()
-              else "it has no gradient_checkpointing" if config.gradient_checkpointing
-              else stacked.why_not(model))
-    if reason is None:
-        stacked.stack(model)
-    elif config.engine == "stacked":
-        raise ConfigError(f"training.engine stacked: {reason}; set it to library or auto")
 
 
 def _output_rows(folder: Path, config: TrainingConfig, tokenizer: PreTrainedTokenizerFast,
@@ -143,7 +121,10 @@ def _output_rows(folder: Path, config: TrainingConfig, tokenizer: PreTrainedToke
 
 def _arguments(job: TrainingJob, folder: Path, plan: Plan, *, bf16: bool, dev: bool) -> TrainingArguments:
     config = job.training
-    return TrainingArguments(
+    if config.early_stopping and not dev:
+        raise ConfigError("training.early_stopping needs a dev loss, and there are no dev rows; give the "
+                          "dataset a dev split")
+    arguments = TrainingArguments(
         output_dir=str(folder / checkpoints.FOLDER), per_device_train_batch_size=plan.batch.per_device,
         per_device_eval_batch_size=config.batch_size, gradient_accumulation_steps=plan.batch.accumulate,
         learning_rate=config.learning_rate, weight_decay=config.weight_decay, max_steps=plan.steps,
@@ -152,16 +133,25 @@ def _arguments(job: TrainingJob, folder: Path, plan: Plan, *, bf16: bool, dev: b
         optim="adamw_torch", logging_steps=min(config.log_steps, plan.steps), save_steps=config.save_steps,
         save_total_limit=checkpoints.KEPT, eval_strategy="steps" if dev else "no",
         eval_steps=min(plan.epoch, plan.steps), prediction_loss_only=True, remove_unused_columns=False,
-        report_to="none", disable_tqdm=True,
+        report_to="none", disable_tqdm=True, gradient_checkpointing=config.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
+        metric_for_best_model="loss" if config.early_stopping else None,
         logging_nan_inf_filter=False, dataloader_num_workers=0)
+    # Set here, for at first the library would have save_steps a multiple of eval_steps; KeepBest sees to it.
+    arguments.load_best_model_at_end = bool(config.early_stopping)
+    return arguments
 
 
 def _save(trainer: TargetTrainer, tokenizer: PreTrainedTokenizerFast, job: TrainingJob, folder: Path) -> None:
     """Write model/ (adapter or model as safetensors, tokenizer, terms), beside an older one and then in
-    its place: the files of that may be shared with another run."""
+    its place: the files of that may be shared with another run. All processes bring their part of a model
+    that they share; the first writes."""
     new, model = folder / "model.new", folder / "model"
-    shutil.rmtree(new, ignore_errors=True)
+    if trainer.is_world_process_zero():
+        shutil.rmtree(new, ignore_errors=True)
     trainer.save_model(str(new))
+    if not trainer.is_world_process_zero():
+        return
     tokenizer.save_pretrained(str(new))
     # The pickled TrainingArguments serve nobody: training.yaml says all of it.
     (new / "training_args.bin").unlink(missing_ok=True)

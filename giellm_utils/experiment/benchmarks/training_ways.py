@@ -1,0 +1,145 @@
+"""One way of training, in a process of its own: `python -m ….training_ways WAY FOLDER` writes measured.json.
+
+FOLDER is a job of training.launch.write_job; its dev.jsonl is held out. Steps are timed from the third on
+(WARM), the loss is that of the held-out targets over the whole vocabulary, computed in one way for all.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    DataCollatorForSeq2Seq,
+    set_seed,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from giellm_utils.core.files import read_jsonl, write_json
+from giellm_utils.core.settings import load_yaml
+from giellm_utils.models.load import load_model, load_tokenizer
+from giellm_utils.models.quiet import peft_wrapping
+from giellm_utils.training import run as ours
+from giellm_utils.training.config import TrainingJob
+from giellm_utils.training.loss import IGNORE
+from giellm_utils.training.rows import Sequences, TargetCollator
+
+#: Steps before the clock starts: first touches of memory, and products that are set up at first use.
+WARM = 3
+
+
+class Clock(TrainerCallback):
+    """When each step ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        self.ends.append(time.perf_counter())
+
+    def sequences_per_second(self, batch: int) -> float:
+        """Of the steps after WARM; all but the last hold `batch` sequences, and so does the last here."""
+        return batch * (len(self.ends) - 1 - WARM) / (self.ends[-1] - self.ends[WARM])
+
+
+def held_out_loss(model: torch.nn.Module, rows: Sequences, pad: int) -> float:
+    """Mean cross-entropy a target token of `rows`, over the whole vocabulary."""
+    total, count = 0.0, 0
+    collate = TargetCollator(pad)
+    model.eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for start in range(0, len(rows), 4):
+            batch = collate([rows[i] for i in range(start, min(start + 4, len(rows)))])
+            logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+            wanted = batch["labels"] != IGNORE
+            total += torch.nn.functional.cross_entropy(logits[wanted].float(), batch["labels"][wanted],
+                                                       reduction="sum").item()
+            count += int(wanted.sum())
+    return total / count
+
+
+def with_trainer(job: TrainingJob, folder: Path, clock: Clock) -> torch.nn.Module:
+    """transformers Trainer as its guides write it: the model's own loss over full logits, padding to the
+    longest of a batch, rows in random order."""
+    from peft import get_peft_model
+
+    tokenizer, model = load_tokenizer(job.model), load_model(job.model)
+    with peft_wrapping():
+        model = get_peft_model(model, _lora(job))
+    rows = []
+    for row in Sequences(read_jsonl(folder / "train.jsonl"), tokenizer, job.training.max_tokens).rows:
+        # The library shifts labels itself: back to the unshifted form, the last token with them.
+        ids = [*row["input_ids"], row["labels"][-1]]
+        rows.append({"input_ids": ids, "attention_mask": [1] * len(ids), "labels": [IGNORE, *row["labels"]]})
+    Trainer(model=model, train_dataset=rows, callbacks=[clock],
+            data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORE),
+            args=TrainingArguments(**_arguments(job, folder))).train()
+    return model
+
+
+def with_trl(job: TrainingJob, folder: Path, clock: Clock) -> torch.nn.Module:
+    """TRL's SFTTrainer with its defaults, but for the LoRA, the learning rate and the batch of the job."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    rows = [{"prompt": r["prompt"], "completion": r["target"]} for r in read_jsonl(folder / "train.jsonl")]
+    with peft_wrapping():
+        trainer = SFTTrainer(model=load_model(job.model), processing_class=load_tokenizer(job.model),
+                             train_dataset=Dataset.from_list(rows), peft_config=_lora(job), callbacks=[clock],
+                             args=SFTConfig(**_arguments(job, folder)))
+    trainer.train()
+    return trainer.model
+
+
+def with_ours(job: TrainingJob, folder: Path, clock: Clock) -> torch.nn.Module:
+    """training.run, the project's own."""
+    ours.train(job, folder, [clock])
+    return load_model(job.model, folder / "model")
+
+
+def _lora(job: TrainingJob) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", r=job.training.lora_r,
+                      lora_alpha=job.training.lora_alpha)
+
+
+def _arguments(job: TrainingJob, folder: Path) -> dict[str, Any]:
+    steps = len(read_jsonl(folder / "train.jsonl")) // job.training.batch_size
+    return {"output_dir": str(folder / "out"),
+            "per_device_train_batch_size": job.training.batch_size,
+            "learning_rate": job.training.learning_rate, "num_train_epochs": job.training.epochs,
+            "warmup_steps": round(job.training.warmup_ratio * steps), "bf16": True, "use_cpu": True, "seed": job.seed,
+            "save_strategy": "no", "report_to": "none", "disable_tqdm": True, "logging_steps": 1}
+
+
+WAYS = {"trainer": with_trainer, "trl": with_trl, "ours": with_ours, "ours_all_rows": with_ours}
+
+
+def main() -> None:
+    way, folder = sys.argv[1], Path(sys.argv[2])
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    job, clock = load_yaml(folder / "training.yaml", TrainingJob), Clock()
+    if way == "ours_all_rows":
+        job = job.model_copy(update={"training": job.training.model_copy(update={"output_rows": "all"})})
+    set_seed(job.seed)
+    dev = (folder / "dev.jsonl").rename(folder / "held-out.jsonl")  # no way measures it while it trains
+    model = WAYS[way](job, folder, clock)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    tokenizer = load_tokenizer(job.model)
+    rows = Sequences(read_jsonl(dev), tokenizer, job.training.max_tokens)
+    write_json(folder / "measured.json", {
+        "sequences_per_second": round(clock.sequences_per_second(job.training.batch_size), 3),
+        "steps": len(clock.ends), "peak_gib": round(peak / 2**20, 2), "threads": torch.get_num_threads(),
+        "held_out_loss": round(held_out_loss(model, rows, tokenizer.pad_token_id), 4)})
+
+
+if __name__ == "__main__":
+    main()

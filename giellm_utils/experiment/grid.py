@@ -1,0 +1,237 @@
+"""The queue of the MRE experiment: cells of dataset x condition x seed, worked off one after the other.
+
+Nothing but files keeps it: a cell is done when its file below results/mre stands with the settings that are
+asked for. What a kill cut off, a training or its answers, goes on where it was.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import Field, field_validator
+
+from giellm_utils.core import conditions
+from giellm_utils.core.artifacts import Decoding
+from giellm_utils.core.cells import Cell
+from giellm_utils.core.errors import GiellmError
+from giellm_utils.core.paths import ROOT, shown
+from giellm_utils.core.settings import ConfigError, load_yaml, Section
+from giellm_utils.data.corpus import of_task, sample
+from giellm_utils.experiment.cells import make_cell, read_cell, write_cell
+from giellm_utils.experiment.environment import git_revision
+from giellm_utils.experiment.system_row import machine
+from giellm_utils.experiment.trial_data import NAMES, trial_dataset
+from giellm_utils.formats.config import FormatConfig
+from giellm_utils.formats.registry import make_format
+from giellm_utils.inference.config import GenerationConfig
+from giellm_utils.inference.predictions import read_answers
+from giellm_utils.models.load import load_tokenizer
+from giellm_utils.models.spec import ModelConfig
+from giellm_utils.systems.decoder import read_decoded
+from giellm_utils.systems.finetuned import FineTuned
+from giellm_utils.training.config import LEARNED_FROM, TrainingConfig
+from giellm_utils.training.sequences import costs_and_budgets
+
+EXPERIMENTS = ROOT / "configs" / "experiments"
+Show = Callable[[str], Any]
+
+
+class QueueError(GiellmError, RuntimeError):
+    """A cell that stands already with other settings, or could not be committed."""
+
+
+class GridStage(Section):
+    """A block of the queue: every dataset x condition x seed of it."""
+
+    name: str
+    datasets: list[str] = Field(min_length=1)
+    conditions: list[str] = Field(min_length=1)
+    seeds: list[int] = Field(min_length=1)
+    decodings: list[Decoding] = Field(min_length=1)
+
+    @field_validator("datasets")
+    @classmethod
+    def _known_datasets(cls, names: list[str]) -> list[str]:
+        if unknown := [n for n in names if n not in NAMES]:
+            raise ValueError(f"no dataset {unknown[0]!r} in the experiment; it has {', '.join(NAMES)}")
+        return names
+
+    @field_validator("conditions")
+    @classmethod
+    def _known_conditions(cls, names: list[str]) -> list[str]:
+        for name in names:
+            conditions.get_condition(name)
+        return names
+
+
+class Grid(Section):
+    """An experiment: what all its trainings share, and its stages in order.
+
+    `chosen`: condition -> keys of `training` that were chosen for it on dev. `limit`: dataset -> test
+    documents scored, the first by text hash.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    format: FormatConfig = FormatConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    generation: GenerationConfig = GenerationConfig()
+    chosen: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    limit: dict[str, int] = Field(default_factory=dict)
+    stages: list[GridStage] = Field(min_length=1)
+
+    def training_of(self, condition: str) -> TrainingConfig:
+        """The section `training` with what was chosen for `condition`; raises ValueError for a bad key."""
+        return TrainingConfig.model_validate({**self.training.model_dump(), "conditions": [condition],
+                                              **self.chosen.get(condition, {})})
+
+
+class Address(NamedTuple):
+    """One cell to come: where it lies and how it is decoded."""
+
+    stage: str
+    dataset: str
+    condition: str
+    seed: int
+    decodings: tuple[Decoding, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.condition}/seed-{self.seed}"
+
+    def path(self, cells: Path) -> Path:
+        return cells / f"{self}.json.gz"
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is done and what is left, and the mean seconds of a finished cell of each dataset."""
+
+    done: list[Address]
+    left: list[Address]
+    seconds: dict[str, float]
+
+    @property
+    def seconds_left(self) -> float | None:
+        """None before any cell is finished; a dataset without one counts as the mean of the others."""
+        if not self.seconds:
+            return None
+        mean = sum(self.seconds.values()) / len(self.seconds)
+        return sum(self.seconds.get(a.dataset, mean) for a in self.left)
+
+
+def load_grid(name: str) -> Grid:
+    """An experiment by its name in configs/experiments or the path of a YAML file. Raises ConfigError."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else EXPERIMENTS / f"{name}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in EXPERIMENTS.glob("*.yaml")))
+        raise ConfigError(f"no experiment {name!r}; known experiments: {known} (or give the path of a .yaml "
+                          "file)")
+    return load_yaml(path, Grid)
+
+
+def queue(grid: Grid) -> Iterator[Address]:
+    """Every cell in order: stage, then seed, so that each seed completes all comparisons before the next."""
+    for stage in grid.stages:
+        for seed in stage.seeds:
+            for dataset in stage.datasets:
+                for condition in stage.conditions:
+                    yield Address(stage.name, dataset, condition, seed, tuple(stage.decodings))
+
+
+def settings(grid: Grid, address: Address) -> dict[str, Any]:
+    """All that a cell depends on besides its data and code, ready for JSON."""
+    training = grid.training_of(address.condition).model_dump(mode="json")
+    return {"format": grid.format.model_dump(mode="json"), "model": grid.model.model_dump(mode="json"),
+            "training": {key: training[key] for key in LEARNED_FROM},
+            "batch_size": grid.generation.batch_size, "vocabulary": grid.generation.vocabulary,
+            "limit": grid.limit.get(address.dataset), "decodings": list(address.decodings)}
+
+
+def status(grid: Grid, cells: Path) -> Left:
+    """Raises QueueError for a cell that stands with other settings, StorageError for a broken one."""
+    done, left, seconds = [], [], {}
+    for address in queue(grid):
+        path = address.path(cells)
+        if not path.exists():
+            left.append(address)
+            continue
+        cell, wanted = read_cell(path), settings(grid, address)
+        if changed := [key for key in wanted if cell.settings.get(key) != wanted[key]]:
+            raise QueueError(f"{shown(path)} was made with another {changed[0]}: it is kept; move it away to "
+                             "train it again, or set the experiment back")
+        done.append(address)
+        seconds.setdefault(address.dataset, []).append(cell.seconds + sum(cell.decoding_seconds.values()))
+    return Left(done, left, {name: sum(s) / len(s) for name, s in seconds.items()})
+
+
+def run(grid: Grid, runs: Path, cells: Path, *, cells_at_most: int | None = None, commit: bool = False,
+        show: Show = print) -> int:
+    """Work off the queue, one cell after the other; returns how many were finished.
+
+    `runs`: where trainings and answers lie; `commit`: each finished cell is committed, alone. Raises what
+    training and decoding raise, and QueueError.
+    """
+    finished = 0
+    for address in status(grid, cells).left[:cells_at_most]:
+        show(f"[{address.stage}] {address}")
+        cell = make(grid, address, runs / grid.name, show)
+        path = write_cell(cells, cell)
+        finished += 1
+        found = status(grid, cells)
+        left = f", about {found.seconds_left / 3600:.1f} h" if found.seconds_left else ""
+        show(f"{shown(path)} written; {len(found.done)} cells done, {len(found.left)} left{left}")
+        if commit:
+            _commit(path, f"MRE cell {address}")
+    return finished
+
+
+def make(grid: Grid, address: Address, runs: Path, show: Show = print) -> Cell:
+    """Train one cell, let it answer the test documents, and count what is right."""
+    dataset = trial_dataset(address.dataset)
+    task, formats = dataset.task, {dataset.task.name: make_format(grid.format.name, dataset.task)}
+    training = grid.training_of(address.condition)
+    costs = costs_and_budgets(load_tokenizer(grid.model), formats, dataset.records)
+    run_folder = runs / address.dataset
+    system = FineTuned(
+        conditions.get_condition(address.condition),
+        conditions.folder(run_folder, address.condition, task.name, address.seed), formats, task=task.name,
+        seed=address.seed, model=grid.model, training=training, generation=grid.generation,
+        budgets={name: {level: c.budget for level, c in levels.items()}
+                 for name, levels in costs.root.items()})
+    system.fit(dataset.records, show)
+    records = sample(of_task(dataset.records, task.name, "test"), grid.limit.get(address.dataset))
+    answers, spent = {}, {}
+    for way in address.decodings:
+        path = system.folder.parent / f"seed-{address.seed}.{way}.jsonl"
+        start = time.monotonic()
+        system.decoder.write(records, task.name, way, path, show)
+        decoded = read_decoded(path)
+        speed = decoded.items_per_second if decoded else None
+        spent[way] = round(len(records) / speed if speed else time.monotonic() - start, 1)
+        answers[way] = read_answers(path)
+        show(f"{address}: {len(records)} texts, {way}, {spent[way]:.0f} s")
+    system.decoder.release()
+    summary = system.summary
+    if summary.stopped_by_minutes:
+        raise QueueError(f"{address} was stopped by training.minutes after {summary.steps} of "
+                         f"{summary.planned_steps} steps: raise it in the experiment and run again")
+    now = machine()
+    return make_cell(
+        task, records, system.level, answers, task=address.dataset, condition=address.condition,
+        seed=address.seed, split="test",
+        texts=len([r for r in dataset.records if r.split in training.splits]),
+        settings=settings(grid, address), seconds=summary.seconds, decoding_seconds=spent,
+        machine=f"{now.processors} x {now.processor}", git=git_revision())
+
+
+def _commit(path: Path, message: str) -> None:
+    for command in (["add", "--", str(path)], ["commit", "-q", "-m", message, "--", str(path)]):
+        done = subprocess.run(["git", "-C", str(ROOT), *command], capture_output=True, text=True)
+        if done.returncode:
+            raise QueueError(f"{shown(path)} stands but could not be committed: {done.stderr.strip()}; "
+                             "commit it by hand and go on")

@@ -1,0 +1,47 @@
+"""The ways of training beside each other: the same sequences, their own processes, one yardstick."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from giellm_utils.core.settings import ConfigError
+from giellm_utils.experiment.benchmarks import training
+from giellm_utils.reporting.figures import training_speed
+from giellm_utils.reporting.measurements import training_table
+from support.models import SCRATCH
+
+
+def test_the_ways_are_measured_on_the_same_sequences(scratch_cache):
+    result = training.run("embedded", SCRATCH, 8, 3, ["trainer", "ours"])
+    trainer, ours = result["ways"]["trainer"], result["ways"]["ours"]
+    assert trainer["steps"] == ours["steps"] == 8 and result["sequences"] == 64
+    for way in (trainer, ours):
+        assert way["sequences_per_second"] > 0 and way["peak_gib"] > 0.1
+        assert way["useful_tokens_per_second"] == pytest.approx(
+            way["sequences_per_second"] * result["mean_tokens"], rel=0.01)
+    # The same learning rate over the same sequences: no way may have learned much less than another.
+    assert ours["held_out_loss"] == pytest.approx(trainer["held_out_loss"], abs=0.5)
+    table = training_table(result)
+    assert "(a) transformers Trainer" in table and "(c) ours" in table
+    assert training_speed.draw(result).axes
+
+
+def test_bad_input_is_one_sentence():
+    with pytest.raises(ConfigError, match="--ways fastest: no such way of training; known: trainer, trl"):
+        training.run("embedded", SCRATCH, 8, 3, ["fastest"])
+    with pytest.raises(ConfigError, match="needs 864 train sentences, embedded SCNM has"):
+        training.run("embedded", SCRATCH, 100, 3, ["ours"])
+
+
+def test_a_way_that_fails_says_which(scratch_cache, tmp_path):
+    with pytest.raises(training.BenchError, match=r"\(c\) ours ended with exit code 1: .*training.yaml"):
+        training._measure("ours", tmp_path)
+
+
+def test_body_parameters_by_hand():
+    config = SimpleNamespace(hidden_size=4, num_attention_heads=2, num_key_value_heads=1, head_dim=3,
+                             intermediate_size=5, num_hidden_layers=2)
+    # q 4x6, k and v 4x3 each, o 6x4; gate, up and down 4x5 each
+    assert training.body_parameters(config) == 2 * (24 + 12 + 12 + 24 + 60)

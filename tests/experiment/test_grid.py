@@ -1,0 +1,82 @@
+"""The queue of the experiment: order, what is done, what a kill leaves, and what may not be replaced."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from giellm_utils.core.settings import ConfigError
+from giellm_utils.data.registry import load_dataset
+from giellm_utils.experiment import grid
+from giellm_utils.experiment.cells import read_cell, read_cells
+from giellm_utils.systems.finetuned import FineTuned
+from giellm_utils.training.config import TrainingConfig
+
+STAGE = {"name": "i", "datasets": ["scnm"], "conditions": ["joint", "text"], "seeds": [1, 2],
+         "decodings": ["constrained"]}
+
+
+def small(**changes) -> grid.Grid:
+    return grid.Grid.model_validate({
+        "name": "toy", "model": {"id": "scratch"}, "generation": {"batch_size": 4}, "limit": {"scnm": 3},
+        "training": {"method": "lora", "max_steps": 2, "batch_size": 4, "output_rows": "texts", "log_steps": 1},
+        "stages": [STAGE], **changes})
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """A dozen embedded texts in the place of the open dataset."""
+    whole = load_dataset("scnm", "embedded")
+    records = [r for split, n in (("train", 8), ("dev", 2), ("test", 4)) for r in whole.split(split)[:n]]
+    monkeypatch.setattr(grid, "trial_dataset", lambda name: dataclasses.replace(whole, records=records))
+
+
+def test_the_shipped_experiment_is_valid_and_every_prefix_is_whole():
+    shipped = grid.load_grid("mre")
+    cells = list(grid.queue(shipped))
+    first = [(a.dataset, a.condition, a.seed) for a in cells[:6]]
+    assert first == [(d, c, 1) for d in ("scnm", "tcree") for c in ("joint", "text", "words")]
+    assert len({a.path(grid.ROOT) for a in cells}) == len(cells)
+    assert {c: shipped.training_of(c).output_rows for c in ("joint", "words")} == {"joint": "texts",
+                                                                                   "words": "texts"}
+
+
+def test_the_queue_is_worked_off_once(few, in_process, tmp_path):
+    said = []
+    args = (small(), tmp_path / "runs", tmp_path / "mre")
+    assert grid.run(*args, cells_at_most=1, show=said.append) == 1
+    found = grid.status(small(), tmp_path / "mre")
+    assert [str(a) for a in found.left] == ["scnm/text/seed-1", "scnm/joint/seed-2", "scnm/text/seed-2"]
+    assert found.seconds_left == pytest.approx(3 * found.seconds["scnm"])
+    cell = read_cell(tmp_path / "mre/scnm/joint/seed-1.json.gz")
+    assert (cell.texts, len(cell.ids), cell.level, cell.split) == (10, 3, "joint", "test")
+    before = (tmp_path / "mre/scnm/joint/seed-1.json.gz").read_bytes()
+    assert grid.run(*args, cells_at_most=1, show=said.append) == 1
+    assert len(read_cells(tmp_path / "mre")) == 2
+    assert (tmp_path / "mre/scnm/joint/seed-1.json.gz").read_bytes() == before
+    assert "2 cells done, 2 left" in "\n".join(said)
+
+
+def test_a_cell_cut_off_after_its_training_is_not_trained_again(few, in_process, tmp_path, monkeypatch):
+    address = next(grid.queue(small()))
+    cell = grid.make(small(), address, tmp_path, show=lambda line: None)
+    monkeypatch.setattr(FineTuned, "_train", lambda *a: pytest.fail("trained again"))
+    again = grid.make(small(), address, tmp_path, show=lambda line: None)
+    assert again.decoded == cell.decoded and again.ids == cell.ids
+
+
+def test_other_settings_replace_nothing(few, in_process, tmp_path):
+    grid.run(small(), tmp_path / "runs", tmp_path / "mre", cells_at_most=1, show=lambda line: None)
+    changed = small(chosen={"joint": {"learning_rate": 5e-4}})
+    with pytest.raises(grid.QueueError, match="joint/seed-1.json.gz was made with another training: it is kept"):
+        grid.run(changed, tmp_path / "runs", tmp_path / "mre", show=lambda line: None)
+    assert grid.status(small(chosen={"text": {"learning_rate": 5e-4}}), tmp_path / "mre").done
+
+
+def test_bad_experiments_are_one_sentence(tmp_path):
+    with pytest.raises(ConfigError, match="no experiment 'other'; known experiments: mre"):
+        grid.load_grid("other")
+    with pytest.raises(ValueError, match="no dataset 'news' in the experiment; it has scnm"):
+        small(stages=[{**STAGE, "datasets": ["news"]}])
+    assert isinstance(small().training_of("joint"), TrainingConfig)
