@@ -20,7 +20,8 @@ STAGE = {"name": "i", "datasets": ["scnm"], "conditions": ["joint", "text"], "se
 def small(**changes) -> grid.Grid:
     return grid.Grid.model_validate({
         "name": "toy", "model": {"id": "scratch"}, "generation": {"batch_size": 4}, "limit": {"scnm": 3},
-        "training": {"method": "lora", "max_steps": 2, "batch_size": 4, "output_rows": "texts", "log_steps": 1},
+        "training": {"method": "lora", "max_steps": 2, "batch_size": 4, "output_rows": "texts",
+                     "log_steps": 1},
         "stages": [STAGE], **changes})
 
 
@@ -69,7 +70,7 @@ def test_a_cell_cut_off_after_its_training_is_not_trained_again(few, in_process,
 def test_other_settings_replace_nothing(few, in_process, tmp_path):
     grid.run(small(), tmp_path / "runs", tmp_path / "mre", cells_at_most=1, show=lambda line: None)
     changed = small(chosen={"joint": {"learning_rate": 5e-4}})
-    with pytest.raises(grid.QueueError, match="joint/seed-1.json.gz was made with another training: it is kept"):
+    with pytest.raises(grid.QueueError, match="joint/seed-1.json.gz was made with another training: it"):
         grid.run(changed, tmp_path / "runs", tmp_path / "mre", show=lambda line: None)
     assert grid.status(small(chosen={"text": {"learning_rate": 5e-4}}), tmp_path / "mre").done
 

@@ -116,8 +116,9 @@ def _arguments(job: TrainingJob, folder: Path) -> dict[str, Any]:
     return {"output_dir": str(folder / "out"),
             "per_device_train_batch_size": job.training.batch_size,
             "learning_rate": job.training.learning_rate, "num_train_epochs": job.training.epochs,
-            "warmup_steps": round(job.training.warmup_ratio * steps), "bf16": True, "use_cpu": True, "seed": job.seed,
-            "save_strategy": "no", "report_to": "none", "disable_tqdm": True, "logging_steps": 1}
+            "warmup_steps": round(job.training.warmup_ratio * steps), "bf16": True, "use_cpu": True,
+            "seed": job.seed, "save_strategy": "no", "report_to": "none", "disable_tqdm": True,
+            "logging_steps": 1}
 
 
 WAYS = {"trainer": with_trainer, "trl": with_trl, "ours": with_ours, "ours_all_rows": with_ours}
