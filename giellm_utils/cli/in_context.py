@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TYPE_CHECKING
+from typing import Annotated, Any, NoReturn, TYPE_CHECKING
 
 import typer
 from pydantic import ValidationError
@@ -27,7 +27,12 @@ from giellm_utils.core.settings import ConfigError, parse_override
 
 if TYPE_CHECKING:
     from giellm_utils.experiment.in_context import Prepared
+    from giellm_utils.experiment.profile import Profile
+    from giellm_utils.experiment.system_row import Answered, Asked
     from giellm_utils.inference.asking import Outcome
+    from giellm_utils.inference.budget import Budget, Limit
+    from giellm_utils.inference.chat import ChatClient
+    from giellm_utils.systems.in_context import InContextConfig
 
 #: Exit codes: documents without an answer, and a limit that was reached.
 UNANSWERED, LIMIT_REACHED = 3, 4
@@ -60,42 +65,57 @@ def in_context(
     Without GIELLM_API_BASE: OpenAI, with OPENAI_API_KEY. Every answer is kept at once; the same command
     goes on where it stopped. Exit code 3: some documents have no answer; 4: a limit was reached.
     """
-    from giellm_utils.experiment import in_context as experiment
     from giellm_utils.experiment import system_row
     from giellm_utils.experiment.profile import load_profile
-    from giellm_utils.inference.answer_log import AnswerLog
-    from giellm_utils.inference.asking import Asking, Patience
-    from giellm_utils.inference.budget import Budget, Limit, price_of
+    from giellm_utils.inference.budget import Limit
     from giellm_utils.inference.chat import ChatClient, Endpoint
 
-    endpoint, here = Endpoint.from_environment(), system_row.machine()
+    client, here = ChatClient(Endpoint.from_environment(), timeout), system_row.machine()
     loaded = load_profile(profile, dict(parse_override(s) for s in set_ or ()))
     config = _config(api=api, shots=shots, seed=loaded.seed, answer_tokens=answer_tokens,
                      instruction=instruction, parameters=dict(parse_override(p) for p in param or ()))
     asked = system_row.select(loaded, task, limit, checked_split(split))
-    costs = price_of(endpoint, _price(price))
-    with AnswerLog(experiment.log_path(endpoint, asked)) as log:
-        prepared = experiment.prepare(loaded, asked, endpoint, config, log, costs)
-        budget = Budget(Limit(stop_at_tokens, stop_at_dollars), costs, log.lines)
+    answered = _ask(client, loaded, asked, config, limit=Limit(stop_at_tokens, stop_at_dollars),
+                    price=_price(price), workers=workers, attempts=attempts, only_estimate=estimate,
+                    partial=partial)
+    path, result = system_row.write_row(asked, answered, out, command=this_command(), machine=here,
+                                        force=force)
+    for line in [*summary(result), shown(path)]:
+        typer.echo(line)
+
+
+def _ask(client: ChatClient, profile: Profile, asked: Asked, config: InContextConfig, *, limit: Limit,
+         price: tuple[float, float] | None, workers: int, attempts: int, only_estimate: bool,
+         partial: bool) -> Answered:
+    """Say what it may take, ask what is lacking and read the answers; leaves where there is to be no row."""
+    from giellm_utils.experiment import in_context as experiment
+    from giellm_utils.inference.answer_log import AnswerLog
+    from giellm_utils.inference.asking import Asking, Patience
+    from giellm_utils.inference.budget import Budget, price_of
+
+    costs = price_of(client.endpoint, price)
+    with AnswerLog(experiment.log_path(client.endpoint, asked)) as log:
+        prepared = experiment.prepare(profile, asked, client.endpoint, config, log, costs)
+        budget = Budget(limit, costs, log.lines)
         for line in _announced(prepared, budget):
             typer.echo(line)
-        if estimate:
-            return
-        outcome, seconds = experiment.ask(prepared, Asking(
-            ChatClient(endpoint, timeout), log, budget, workers=workers, patience=Patience(attempts),
-            progress=_progress()))
+        if only_estimate:
+            raise typer.Exit
+        asking = Asking(client, log, budget, workers=workers, patience=Patience(attempts),
+                        progress=_progress())
+        try:
+            outcome, seconds = experiment.ask(prepared, asking)
+        except KeyboardInterrupt:
+            typer.echo("giellm: stopped; the same command goes on from here", err=True)
+            raise typer.Exit(130) from None
         typer.echo(_counted(outcome))
         answered = experiment.answered(prepared, seconds)
         if answered.unanswered and not partial:
             _lacking(prepared, outcome, answered.unanswered)
-        path, result = system_row.write_row(asked, answered, out, command=this_command(), machine=here,
-                                            force=force)
-    for line in summary(result):
-        typer.echo(line)
-    typer.echo(shown(path))
+        return answered
 
 
-def _config(**given: Any):
+def _config(**given: Any) -> InContextConfig:
     from giellm_utils.systems.in_context import InContextConfig
 
     try:
@@ -117,7 +137,7 @@ def _price(given: str) -> tuple[float, float] | None:
     return tokens_in, tokens_out
 
 
-def _announced(prepared: Prepared, budget: Any) -> list[str]:
+def _announced(prepared: Prepared, budget: Budget) -> list[str]:
     """What is asked of whom and what it may take, before anything is sent."""
     found, endpoint = prepared.estimate(), prepared.system.endpoint
     documents = len(prepared.asked.test)
@@ -154,7 +174,7 @@ def _counted(outcome: Outcome) -> str:
                      ("kept", "asked", "answered", "repeated", "refused", "lost"))
 
 
-def _lacking(prepared: Prepared, outcome: Outcome, unanswered: int) -> None:
+def _lacking(prepared: Prepared, outcome: Outcome, unanswered: int) -> NoReturn:
     """Say why there is no row, and leave."""
     kept = f"what was answered is kept in {shown(prepared.log.path)}"
     if outcome.limit_reached:

@@ -32,13 +32,15 @@ class Machine(Artifact):
 
 class ApiCost(Artifact):
     """What answers bought from a server took; `measured`: all counts are the server's own, else some are the
-    most that it can have been. Dollars are None where no price is known."""
+    most that it can have been. Dollars are None where no price is known. `seconds`: of all requests added up,
+    whether they were sent at once or in several runs; None where some were not timed."""
 
     requests: int
     input_tokens: int
     output_tokens: int
     measured: bool
     dollars: float | None
+    seconds: float | None = None
 
 
 class SystemResult(Artifact):

@@ -91,6 +91,7 @@ def _cost(prepared: Prepared) -> ApiCost:
     wanted = {q.hash(prepared.system.endpoint) for q in prepared.questions}
     lines = [line for line in prepared.log.lines if line.hash in wanted]
     dollars = None if prepared.price is None else sum(prepared.price(x.input, x.output) for x in lines)
+    timed = all(x.seconds is not None for x in lines)
     return ApiCost(requests=len(lines), input_tokens=sum(x.input for x in lines),
                    output_tokens=sum(x.output for x in lines), measured=all(x.measured for x in lines),
-                   dollars=dollars)
+                   dollars=dollars, seconds=round(sum(x.seconds for x in lines), 2) if timed else None)

@@ -21,7 +21,8 @@ from giellm_utils.inference.chat import Reply
 
 class Line(Artifact):
     """What one request came to. `text`: None for one that may have been paid for and brought no answer.
-    `input`, `output`: its tokens; `measured`: as the server says, else the most it can have been."""
+    `input`, `output`: its tokens; `measured`: as the server says, else the most it can have been.
+    `seconds`: from sending to the end."""
 
     hash: str
     text: str | None
@@ -29,6 +30,7 @@ class Line(Artifact):
     input: int
     output: int
     measured: bool
+    seconds: float | None = None
     date: str
 
 
@@ -69,10 +71,11 @@ class AnswerLog:
         """Request hash -> its answer."""
         return self._answers
 
-    def append(self, hash: str, reply: Reply | None, charged: tuple[int, int], measured: bool) -> None:
+    def append(self, hash: str, reply: Reply | None, charged: tuple[int, int], measured: bool,
+               seconds: float) -> None:
         """Put one answer, or a paid request without one, on disk before it counts."""
         line = Line(hash=hash, text=reply.text if reply else None, finish=reply.finish if reply else "lost",
-                    input=charged[0], output=charged[1], measured=measured,
+                    input=charged[0], output=charged[1], measured=measured, seconds=round(seconds, 2),
                     date=datetime.now(UTC).isoformat(timespec="seconds"))
         written = json.dumps(line.model_dump(mode="json"), ensure_ascii=False) + "\n"
         with self._lock:

@@ -8,6 +8,7 @@ jitter.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed, ThreadPoolExecutor
@@ -28,6 +29,9 @@ from tenacity import (
 from giellm_utils.inference.answer_log import AnswerLog
 from giellm_utils.inference.budget import Budget, LimitReached
 from giellm_utils.inference.chat import ApiError, ChatClient, Passing, Question, Refused, Reply
+
+#: So many refusals before any answer, and the run stops: it is not the texts that the server will not take.
+REFUSALS = 5
 
 
 @dataclass(frozen=True)
@@ -97,9 +101,15 @@ class Asking:
         except LimitReached:
             outcome.limit_reached = True
             self._stop.set()
-        except (Passing, Refused) as error:
-            if not self._stop.is_set() or isinstance(error, Refused):
-                self._count(outcome, "refused" if isinstance(error, Refused) else "lost")
+        except Refused as error:
+            self._count(outcome, "refused")
+            outcome.lost[hash] = str(error)
+            if outcome.counts["refused"] >= REFUSALS and not outcome.counts["answered"]:
+                self._stop.set()
+                raise ApiError(f"{error}; it refused the first {REFUSALS} requests") from None
+        except Passing as error:
+            if not self._stop.is_set():
+                self._count(outcome, "lost")
                 outcome.lost[hash] = str(error)
         except ApiError:
             self._stop.set()
@@ -111,18 +121,19 @@ class Asking:
             if self._stop.is_set():
                 return
             self._count(outcome, "asked", *(["repeated"] if again else []))
+            sent = time.monotonic()
             try:
                 reply = self.client.ask(question)
             except Passing as error:
                 if error.billed:
-                    self.log.append(hash, None, most, False)
+                    self.log.append(hash, None, most, False, time.monotonic() - sent)
                     take(most)
                 if error.wait is not None and error.wait > self.patience.longest:
                     raise ApiError(f"{error}; the server asks to wait {error.wait:.0f} s: "
                                    "give the same command then") from None
                 raise
             charged, measured = _charged(reply, most)
-            self.log.append(hash, reply, charged, measured)
+            self.log.append(hash, reply, charged, measured, time.monotonic() - sent)
             take(charged)
             self._count(outcome, "answered")
 

@@ -185,7 +185,7 @@ class ChatClient:
 
     def _by_status(self, error: Any) -> Exception:
         """What an HTTP status means; the key is taken out of what the server says."""
-        said = " ".join(str(error.message).split())
+        said = " ".join(_said(error).split())
         if self.endpoint.key != NO_KEY:
             said = said.replace(self.endpoint.key, "[key]")
         said = said[:300]
@@ -197,6 +197,12 @@ class ChatClient:
         if error.status_code in (400, 413, 422):
             return Refused(where)
         return ApiError(f"{where}; check GIELLM_API_BASE, GIELLM_API_MODEL and the key")
+
+
+def _said(error: Any) -> str:
+    """The reason that a server gives, as OpenAI or FastAPI write it, else its page."""
+    body = error.body if isinstance(error.body, dict) else {}
+    return str(body.get("message") or body.get("detail") or error.response.text)
 
 
 def _reply(question: Question, response: Any) -> Reply:

@@ -71,7 +71,7 @@ class InContext(System):
     @property
     def title(self) -> str:
         """How tables call it."""
-        return f"{self.endpoint.model}, {self.config.shots} shots"
+        return f"{self.endpoint.model} in context, {self.config.shots} shots"
 
     @property
     def settings(self) -> dict[str, Any]:

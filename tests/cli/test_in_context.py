@@ -111,8 +111,9 @@ def test_a_row_with_both_readings_and_its_cost(command):
     result = artifacts.read(command.row, SystemResult)
     strict, lenient = result.scores.all["all"].value, result.lenient.all["all"].value
     assert 0 < strict < 1 and lenient == 1.0 and result.lenient.all["f1"].value == 1.0
-    assert (result.system, result.entry, result.title) == ("in-context-tiny", "in-context", "tiny, 3 shots")
-    assert result.cost.requests == 12 and result.cost.measured
+    assert (result.system, result.entry, result.title) == ("in-context-tiny", "in-context",
+                                                           "tiny in context, 3 shots")
+    assert result.cost.requests == 12 and result.cost.measured and result.cost.seconds > 0
     tokens = result.cost.input_tokens + 2 * result.cost.output_tokens
     assert result.cost.dollars == pytest.approx(tokens / 1e6)
     assert result.settings["server"] == "127.0.0.1" and len(result.settings["demonstrations"]) == 3

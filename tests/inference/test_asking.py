@@ -64,8 +64,8 @@ def test_a_server_that_misbehaves_in_every_way(tmp_path, capsys):
     assert replies["cut"].text == "answer to cut" and replies["silent"].text == "answer to silent"
     assert len(replies["100 kB"].text) == MOST_CHARACTERS and replies["100 kB"].finish == "length"
     assert replies["always 500"] is None and replies["refused"] is None
-    assert sorted(outcome.lost.values()) == ["127.0.0.1 answered 400: Error code: 400 - too long",
-                                             "127.0.0.1 answered 500: Error code: 500 - made to fail"]
+    assert sorted(outcome.lost.values()) == ["127.0.0.1 answered 400: too long",
+                                             "127.0.0.1 answered 500: made to fail"]
     # What may have been paid for without an answer stands in the log: cut, malformed, no choice, silent.
     assert sum(line.text is None for line in log.lines) == 4
 
@@ -99,6 +99,15 @@ def test_a_server_that_wants_too_long_a_wait_stops_the_run(tmp_path):
         ask(path, [str(i) for i in range(50)], busy, workers=1)
     with AnswerLog(path) as log:
         assert len(log.answers) == 1
+
+
+def test_a_server_that_refuses_everything_stops_the_run(tmp_path):
+    names = [str(i) for i in range(30)]
+    with pytest.raises(ApiError, match="no such parameter; it refused the first 5 requests"):
+        ask(tmp_path / "a.jsonl", names, lambda *_: Reply(status=400, message="no such parameter"))
+    outcome, *_ = ask(tmp_path / "b.jsonl", names,
+                      lambda name, _: Reply("x") if int(name) % 3 == 0 else Reply(status=400), workers=1)
+    assert (outcome.counts["answered"], outcome.counts["refused"]) == (10, 20)
 
 
 def test_a_wrong_key_stops_the_run_at_once(tmp_path):

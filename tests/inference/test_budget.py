@@ -77,18 +77,18 @@ def test_a_request_waits_for_those_under_way_before_it_gives_up():
 def test_answers_are_on_disk_at_once_and_a_torn_line_is_taken_off(tmp_path):
     path = tmp_path / "log" / "a.jsonl"
     with AnswerLog(path) as log:
-        log.append("1", Reply("<社会>\u2028x", "stop", 5, 2), (5, 2), True)
+        log.append("1", Reply("<社会>\u2028x", "stop", 5, 2), (5, 2), True, 0.5)
         assert path.read_bytes().endswith(b"\n")
-        log.append("2", None, (50, 20), False)
+        log.append("2", None, (50, 20), False, 1.5)
         assert list(log.answers) == ["1"]
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"hash": "3", "te')
     with AnswerLog(path) as log:
         assert log.answers == {"1": Reply("<社会>\u2028x", "stop", 5, 2)}
-        assert [(x.hash, x.input) for x in log.lines] == [("1", 5), ("2", 50)]
+        assert [(x.hash, x.input, x.seconds) for x in log.lines] == [("1", 5, 0.5), ("2", 50, 1.5)]
         with pytest.raises(StorageError, match="a.jsonl is in use by another run"), AnswerLog(path):
             pass
-        log.append("3", Reply("y", "stop"), (9, 9), False)
+        log.append("3", Reply("y", "stop"), (9, 9), False, 0)
     assert path.read_bytes().startswith(whole) and path.read_bytes().count(b"\n") == 3
     path.write_bytes(b"{}\n" + whole)
     with pytest.raises(StorageError, match="line 1: no answer of a server"), AnswerLog(path):
