@@ -52,6 +52,19 @@ def settings(stage: Stage) -> list[dict[str, Any]]:
     return [{"setting": key, "value": value} for key, value in stage.profile.value("training").items()]
 
 
+def planned(stage: Stage) -> list[dict[str, Any]]:
+    """What each condition learns from, a row a condition: its sequences, those of dev, and a target as it is
+    written; "" where no dataset of the run may be shown."""
+    records, provenance = stage.records(), stage.read("provenance.json")
+    found = []
+    for system in plan(stage):
+        rows, dev = system.rows(records)
+        target = next((row["target"] for row in rows if provenance[row["task"]].redistributable), "")
+        found.append({"condition": system.condition.title, "sequences": len(rows), "dev": len(dev),
+                      "a target": target})
+    return found
+
+
 def run(stage: Stage, show: Callable[[str], Any] = print) -> Trained:
     """Train what is not trained yet and write history.jsonl and trainings.json.
 

@@ -10,9 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from giellm_utils.core import artifacts
+from giellm_utils.core.artifacts import ProvenanceFile
 from giellm_utils.core.settings import load_yaml
 from giellm_utils.data.hub_config import HubConfig
 from giellm_utils.data.registry import load_dataset
+from giellm_utils.experiment.profile import load_profile
+from giellm_utils.experiment.stages import Stage
+from giellm_utils.experiment.train import planned
 from giellm_utils.formats.registry import make_format
 from support.experiments import write_profile
 
@@ -22,14 +27,14 @@ AUTHORS = sorted(p for kind in ("authors", "mmm") for p in (ROOT / "configs" / "
 
 def secret(index: int) -> str:
     """A sentence that stands nowhere else."""
-    return f"秘密の文{index:03d}号では、門外不出の田中が東京から{index:03d}番目の船で出た。"
+    return f"秘密の文{index:03d}号では、門外不出の田中が幽谷港から{index:03d}番目の船で出た。"
 
 
 def as_snapshot(at: Path, name: str, rows: int = 40) -> Path:
     """A Hub YAML of the authors' data as it is, but for its places: a local folder with secret sentences."""
     given = yaml.safe_load((ROOT / "configs" / "hub" / name).read_text("utf-8"))
     task = load_dataset("scnm", "embedded").task
-    fmt, target = make_format("slg", task), "<社会>固有表現抽出:人名;田中:地名;東京"
+    fmt, target = make_format("slg", task), "<社会>固有表現抽出:人名;田中:地名;幽谷港"
     (at / "snapshot").mkdir()
     (at / "snapshot" / "SCNM_Dataset.csv").write_text("in,out\n" + "".join(
         f'"{fmt.prompt(secret(i))}","{target}"\n' for i in range(rows)), encoding="utf-8")
@@ -52,12 +57,22 @@ def test_the_authors_data_are_never_redistributed(path: Path) -> None:
     assert len(AUTHORS) == 12
 
 
+def test_what_is_planned_shows_no_target_of_it(runs, profile) -> None:
+    stage = Stage("03_train", load_profile(profile), runs / "tiny")
+    assert [row["a target"][0] for row in planned(stage)] == ["<", "<"]
+    path = runs / "tiny" / "01_inspect_data" / "provenance.json"
+    shut = artifacts.read(path, ProvenanceFile)["scnm"].model_copy(update={"redistributable": False})
+    artifacts.write(path, ProvenanceFile({"scnm": shut}))
+    assert [(row["sequences"], row["a target"]) for row in planned(stage)] == [(16, ""), (16, "")]
+
+
 def test_a_whole_run_shows_no_text(tmp_path: Path, child_environment) -> None:
     data = load_dataset(str(as_snapshot(tmp_path, "authors-scnm.yaml")))
     assert len(data.split("test")) == 10 and not data.provenance.redistributable
     profile = write_profile(tmp_path, {
         "name": "shut", "data": {"tasks": [str(tmp_path / "hub.yaml")], "limit": {}},
-        "training": {"conditions": ["joint"], "max_steps": 2, "machine": "single"}})
+        "training": {"conditions": ["joint"], "max_steps": 2, "machine": "single"},
+        "generation": {"constrained": "none"}})
     env = {**child_environment, "GIELLM_RUNS_DIR": str(tmp_path / "runs")}
 
     def giellm(*words: str) -> str:
@@ -71,9 +86,10 @@ def test_a_whole_run_shows_no_text(tmp_path: Path, child_environment) -> None:
     giellm("figures", "--results", str(tmp_path / "results"), "--out", str(tmp_path / "figures"))
     found = texts_below(tmp_path / "runs" / "shut" / "notebooks", tmp_path / "results", tmp_path / "figures")
     assert len([f for f in found if f.endswith(".ipynb")]) == 6 and len(found) > 15
-    mark = "門外不出"
-    leaks = [path for path, text in {**found, "stdout": said}.items()
+    # Neither a text nor a span of one.
+    marks = ["門外不出", "幽谷港"]
+    leaks = [(path, mark) for path, text in {**found, "stdout": said}.items() for mark in marks
              if mark in text or json.dumps(mark)[1:-1] in text]
     assert leaks == []
     # The scan sees what it looks for where it may stand: in the run's own records.
-    assert mark in (tmp_path / "runs" / "shut" / "01_inspect_data" / "records.jsonl").read_text("utf-8")
+    assert marks[0] in (tmp_path / "runs" / "shut" / "01_inspect_data" / "records.jsonl").read_text("utf-8")
