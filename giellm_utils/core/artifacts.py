@@ -137,7 +137,7 @@ class Training(Artifact):
     seed: int
     model: str
     base: str
-    method: Literal["lora", "full"]
+    method: Literal["lora", "full", "qlora"]
     dtype: str
     device: str
     processes: int
@@ -146,6 +146,8 @@ class Training(Artifact):
     target_tokens: int
     steps: int
     planned_steps: int
+    #: The step whose weights were kept, where training.early_stopping chose one.
+    best_step: int | None = None
     stopped_by_minutes: bool
     resumed_from_step: int
     seconds: float

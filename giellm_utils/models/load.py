@@ -18,12 +18,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from giellm_utils.core.files import read_json, sha256, write_json
 from giellm_utils.core.paths import cache_dir
+from giellm_utils.models.download import fetch_weights, is_reachable
 from giellm_utils.models.gguf import convert
 from giellm_utils.models.packaged import PACKAGED
 from giellm_utils.models.quiet import peft_wrapping, progress_bars
 from giellm_utils.models.scratch import build_scratch
 from giellm_utils.models.spec import ModelConfig, ModelError
 from giellm_utils.models.tokens import grow
+from giellm_utils.models.weights import dtype_for
 
 
 def model_path(spec: ModelConfig) -> str:
@@ -33,17 +35,6 @@ def model_path(spec: ModelConfig) -> str:
     if spec.id in PACKAGED:
         return str(_cached(spec.id, lambda folder: convert(spec.id, folder)))
     return spec.id
-
-
-def dtype_for(spec: ModelConfig) -> torch.dtype:
-    """bfloat16 where the processor computes in it, else float32 (auto); or as the spec says."""
-    if spec.dtype != "auto":
-        return getattr(torch, spec.dtype)
-    if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    # Without AVX512-BF16 or AMX a CPU emulates bf16, several times slower than fp32.
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if fast and spec.id != "scratch" else torch.float32
 
 
 def load_tokenizer(spec: ModelConfig, trained: Path | None = None) -> PreTrainedTokenizerFast:
@@ -77,16 +68,43 @@ def load_model(spec: ModelConfig, adapter: Path | None = None) -> PreTrainedMode
         grow(base, max(ids) + 1)
     with peft_wrapping():
         wrapped = PeftModel.from_pretrained(base, str(adapter))
-    return wrapped.merge_and_unload().to(dtype_for(spec))
+    merged = wrapped.merge_and_unload()
+    # Not merged.to(...): it would round the rotation's frequencies too, which training keeps in fp32.
+    for parameter in merged.parameters():
+        parameter.data = parameter.data.to(dtype_for(spec))
+    return merged
+
+
+def load_four_bit(spec: ModelConfig, device: int) -> PreTrainedModel:
+    """The causal language model with its linear layers in 4 bit (NF4, doubly quantised), on CUDA `device`.
+
+    Needs bitsandbytes; raises ModelError where weights cannot be had.
+    """
+    from transformers import BitsAndBytesConfig
+
+    dtype = dtype_for(spec)
+    four_bit = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",
+                                  bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
+    return _load(AutoModelForCausalLM, spec, dtype=dtype, quantization_config=four_bit,
+                 device_map={"": device})
 
 
 def _load(auto: Any, spec: ModelConfig, **kwargs: Any) -> Any:
+    source, reason = model_path(spec), ""
+    if auto is AutoModelForCausalLM:
+        kwargs["use_safetensors"] = True
+    if not Path(source).is_dir():
+        kwargs["local_files_only"] = not is_reachable()
+        if kwargs["local_files_only"]:
+            reason = "the Hub cannot be reached, and its cache here lacks it"
+        elif auto is AutoModelForCausalLM:
+            fetch_weights(source, spec.revision)
     try:
         # Weights load in a second from safetensors: a bar for that is noise in a notebook.
         with progress_bars(shown=False):
-            return auto.from_pretrained(model_path(spec), revision=spec.revision or "main", **kwargs)
+            return auto.from_pretrained(source, revision=spec.revision or "main", **kwargs)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = reason or " ".join(str(error).split())[:200]
         raise ModelError(f"model {spec.id!r} cannot be loaded ({reason}); give a local folder, a Hub id that "
                          f"you can reach, or one of {', '.join(PACKAGED)}") from error
 

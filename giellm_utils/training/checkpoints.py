@@ -7,10 +7,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
-import torch
+from safetensors import safe_open, SafetensorError
 
-from giellm_utils.core.files import FULL
+from giellm_utils.core.files import FULL, read_json
 from giellm_utils.core.paths import shown
 from giellm_utils.training.launch import TrainingFailed
 
@@ -34,14 +35,28 @@ def latest_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that is whole: a kill may fall into the writing of one."""
     for path in _newest_first(folder):
         try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-            for name in ("optimizer.pt", "scheduler.pt"):
-                torch.load(path / name, map_location="cpu", weights_only=True)
-            if any(path.glob("*.safetensors")):
+            if _whole(path):
                 return path
-        except (OSError, ValueError, RuntimeError):
-            print(f"{path.name} is incomplete: going back to the one before it", flush=True)
+        except (OSError, ValueError, BadZipFile, SafetensorError):
+            pass
+        print(f"{path.name} is incomplete: going back to the one before it", flush=True)
     return None
+
+
+def _whole(path: Path) -> bool:
+    """Whether a checkpoint holds all that a training goes on from: weights, the optimizer as one process,
+    FSDP2 or DeepSpeed leaves it, and the schedule. Raises what reading a file that was cut off raises.
+
+    Files are not read through: the optimizer of a 13B model is 104 GB, and every process asks.
+    """
+    json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+    for file in path.rglob("*"):
+        if file.suffix in (".pt", ".bin", ".pth"):
+            ZipFile(file).close()  # torch's archives end with their table of contents
+        elif file.suffix == ".safetensors":
+            safe_open(file, "pt")
+    optimizer = any((path / name).exists() for name in ("optimizer.pt", "optimizer.bin", "latest"))
+    return optimizer and (path / "scheduler.pt").exists() and any(path.glob("*.safetensors"))
 
 
 def last_good(training: Path) -> str:
@@ -51,13 +66,15 @@ def last_good(training: Path) -> str:
 
 
 def tidy(training: Path, *, stopped: bool, keep: bool) -> None:
-    """Remove the checkpoints of a training that is over: all of a finished one, all but the last where the
-    clock `stopped` it, for more minutes go on from that; none where `keep`."""
+    """Remove the checkpoints of a training that is over: all of a finished one, all but the last (and the
+    one with the lowest dev loss, under early stopping) where the clock `stopped` it, for more minutes go on
+    from that; none where `keep`."""
     if keep:
         return
     whole = latest_checkpoint(training / FOLDER) if stopped else None
+    best = read_json(whole / "trainer_state.json").get("best_global_step") if whole else None
     for path in (training / FOLDER).glob("checkpoint-*"):
-        if path != whole:
+        if path != whole and path.name != f"checkpoint-{best}":
             shutil.rmtree(path)
     if not whole:
         shutil.rmtree(training / FOLDER, ignore_errors=True)

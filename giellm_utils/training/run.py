@@ -133,8 +133,8 @@ def _arguments(job: TrainingJob, folder: Path, plan: Plan, *, bf16: bool, dev: b
         optim="adamw_torch", logging_steps=min(config.log_steps, plan.steps), save_steps=config.save_steps,
         save_total_limit=checkpoints.KEPT, eval_strategy="steps" if dev else "no",
         eval_steps=min(plan.epoch, plan.steps), prediction_loss_only=True, remove_unused_columns=False,
-        report_to="none", disable_tqdm=True, gradient_checkpointing=config.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
+        report_to="none", disable_tqdm=True, activation_checkpointing=config.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
         metric_for_best_model="loss" if config.early_stopping else None,
         logging_nan_inf_filter=False, dataloader_num_workers=0)
     # Set here, for at first the library would have save_steps a multiple of eval_steps; KeepBest sees to it.

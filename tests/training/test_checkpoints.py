@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 import subprocess
 import sys
@@ -53,11 +54,19 @@ def test_a_finished_training_leaves_no_checkpoint_and_one_stopped_by_the_clock_i
 
 
 def test_more_minutes_find_a_whole_checkpoint_when_the_last_is_not(tmp_path, monkeypatch):
-    for step in (5, 10, 15):
-        (tmp_path / "checkpoints" / f"checkpoint-{step}").mkdir(parents=True)
+    for step, best in ((5, 0), (10, 0), (15, 5)):
+        path = tmp_path / "checkpoints" / f"checkpoint-{step}" / "trainer_state.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"best_global_step": best}), encoding="utf-8")
     monkeypatch.setattr(checkpoints, "latest_checkpoint", lambda folder: folder / "checkpoint-10")
     tidy(tmp_path, stopped=True, keep=True)
     assert len(names(tmp_path)) == 3
+    with monkeypatch.context() as patch:
+        # Under early stopping the checkpoint with the lowest dev loss stays beside the last.
+        patch.setattr(checkpoints, "latest_checkpoint", lambda folder: folder / "checkpoint-15")
+        shutil.copytree(tmp_path, tmp_path.with_name("early"))
+        tidy(tmp_path.with_name("early"), stopped=True, keep=False)
+        assert names(tmp_path.with_name("early")) == ["checkpoint-15", "checkpoint-5"]
     tidy(tmp_path, stopped=True, keep=False)
     assert names(tmp_path) == ["checkpoint-10"]
 

@@ -1,0 +1,142 @@
+"""One training on one process, two, two "machines" and two processes that share the model: the same curve;
+and what is left when one process of two is killed. All on the CPU (gloo), at toy size."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from giellm_utils.core import artifacts
+from giellm_utils.core.files import read_json, read_jsonl
+from giellm_utils.core.paths import ROOT
+from giellm_utils.models.load import load_model
+from giellm_utils.training import machines
+from giellm_utils.training.config import TrainingConfig
+from giellm_utils.training.launch import launch, TrainingFailed
+from giellm_utils.training.run import train
+from support.models import SCRATCH
+from support.trainings import job_file, job_of, scnm_rows
+
+ROWS = scnm_rows()
+#: 48 rows, 6 steps of 8 an epoch, on one process (two passes of 4) as on two. Losses and weights agree to
+#: TOLERANCE: a sum over two processes adds in another order.
+JOB = {"global_batch": 8, "batch_size": 4, "epochs": 2.0, "save_steps": 4, "log_steps": 1}
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def children(child_environment):
+    """Processes that are launched here find the session's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in child_environment.items():
+            patch.setenv(key, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory) -> Path:
+    """Trained by one process, by the printed command in a terminal."""
+    config = job_file(tmp_path_factory.mktemp("one"), ROWS, **JOB, machine="cpu")
+    printed = machines.devices(TrainingConfig(**JOB, machine="cpu"), config).command
+    here = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(["bash", "-c", printed], cwd=ROOT, check=True, env=here, capture_output=True)
+    return config.parent
+
+
+def curve(folder: Path) -> list[tuple[int, float]]:
+    return [(r["step"], r.get("loss", r.get("dev_loss"))) for r in read_jsonl(folder / "metrics.jsonl")]
+
+
+def assert_same(folder: Path, one: Path) -> artifacts.Training:
+    """The same curve and the same weights, which one process loads; returns the summary."""
+    assert curve(folder) == [(step, pytest.approx(loss, abs=TOLERANCE)) for step, loss in curve(one)]
+    assert curve(one)[-1][1] < curve(one)[0][1] - 1, "nothing was learned"
+    a, b = (load_file(f / "model" / "model.safetensors") for f in (folder, one))
+    assert set(a) == set(b) and max((a[k] - b[k]).abs().max().item() for k in a) < TOLERANCE
+    loaded = load_model(SCRATCH, folder / "model").state_dict()
+    assert all((loaded[key] == value).all() for key, value in a.items())
+    return artifacts.read(folder / "summary.json", artifacts.Training)
+
+
+class KillOne:
+    """Shows a training's lines, and at one of them kills its second process."""
+
+    def __init__(self, at: str) -> None:
+        self.at, self.killed = at, 0.0
+
+    def __call__(self, line: str) -> None:
+        if line.startswith(self.at) and not self.killed:
+            second = [p for p in psutil.Process().children(recursive=True) if _rank(p) == "1"]
+            assert len(second) == 1
+            second[0].kill()
+            self.killed = time.monotonic()
+
+
+def _rank(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get("RANK")
+    except psutil.Error:
+        return None
+
+
+def test_a_killed_process_is_one_sentence_and_one_or_two_go_on_from_its_checkpoint(one, tmp_path):
+    config, kill = job_file(tmp_path / "two", ROWS, **JOB), KillOne("step  6/12")
+    with pytest.raises(TrainingFailed) as failed:
+        launch(config, "cpu-2", kill)
+    assert time.monotonic() - kill.killed < 60
+    sentence = str(failed.value)
+    assert "process 1 of the training was killed (SIGKILL, as the system does when memory" in sentence
+    assert "checkpoint-4; run the same command again: it goes on from there" in sentence
+    shutil.copytree(tmp_path / "two", tmp_path / "alone")
+    train(job_of(**JOB), tmp_path / "alone")
+    alone = assert_same(tmp_path / "alone", one)
+    launch(config, "cpu-2", lambda line: None)
+    two = assert_same(tmp_path / "two", one)
+    assert alone.resumed_from_step == two.resumed_from_step == 4 and alone.batch_size == two.batch_size == 8
+    assert (alone.processes, two.processes) == (1, 2)
+
+
+def test_two_machines_meet_as_under_slurm(one, tmp_path, monkeypatch):
+    """srun and the configuration are stand-ins: two tasks on this machine, one CPU process each."""
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text('#!/usr/bin/env bash\nwhile [[ $1 == --* ]]; do shift; done\n'
+                    'SLURM_NODEID=0 "$@" & first=$!\nSLURM_NODEID=1 "$@" || exit 1\nwait $first\n')
+    srun.chmod(0o755)
+    data = yaml.safe_load((machines.MACHINES / "multi-node.yaml").read_text(encoding="utf-8"))
+    data |= {"distributed_type": "MULTI_GPU", "use_cpu": True, "num_processes": 2}
+    del data["fsdp_config"]
+    (tmp_path / "multi-node.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
+    monkeypatch.setattr(machines, "MACHINES", tmp_path)
+    for key, value in {"PATH": f"{srun.parent}{os.pathsep}{os.environ['PATH']}", "SLURM_JOB_NUM_NODES": "2",
+                       "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29617"}.items():
+        monkeypatch.setenv(key, value)
+    launch(job_file(tmp_path / "job", ROWS, **JOB), "multi-node", lambda line: None)
+    assert assert_same(tmp_path / "job", one).processes == 2
+
+
+def test_two_processes_that_share_the_model_stop_and_go_on(one, tmp_path):
+    """FSDP2 as configs/accelerate/fsdp2.yaml has it, activations recomputed: stopped by the clock after a
+    step, resumed from a checkpoint of the shared model, saved whole."""
+    for minutes in (1e-9, 30.0):
+        config = job_file(tmp_path, ROWS, **JOB, minutes=minutes, gradient_checkpointing=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "accelerate.commands.launch", "--config_file",
+             str(machines.MACHINES / "fsdp2.yaml"), "--num_processes", "2", "-m", "support.sharded_worker",
+             "--config", str(config)],
+            capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT / "tests")})
+        assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
+    summary = assert_same(tmp_path, one)
+    assert (summary.resumed_from_step, summary.steps, summary.processes) == (1, 12, 2)
+    for rank in range(2):
+        found = read_json(tmp_path / f"kinds-{rank}.json")
+        assert found["kinds"] == ["DTensor"] and 0 < found["here"] < found["whole"]
