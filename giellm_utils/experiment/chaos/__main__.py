@@ -70,7 +70,8 @@ class Chaos:
         log, code = self._log(f"broken-{number}"), None
         log.unlink(missing_ok=True)
         while len(kills) < most:
-            done = kill(command, environment, log, rng.uniform(0, seconds), rng)
+            # Not up to the very end, or many a life would see no kill; later starts are shorter anyway.
+            done = kill(command, environment, log, rng.uniform(0, 0.85 * seconds), rng)
             if done.victim is None:
                 code = done.returncode
                 break
