@@ -85,7 +85,8 @@ ROADS: dict[str, Road] = {
 
 @dataclass(frozen=True)
 class Ours:
-    """One measurement of ours. `names`: what Road.same may call it; `format`: of a run, "" of a row."""
+    """One measurement of ours. `names`: what Road.same may call it; `format`: of a run, "" of a row;
+    `entry`: its name in systems.registry."""
 
     task: str
     system: str
@@ -95,6 +96,7 @@ class Ours:
     scores: SystemScores
     names: tuple[str, ...]
     format: str = ""
+    entry: str = ""
 
     @property
     def key(self) -> tuple[int, int]:
@@ -148,7 +150,8 @@ def measured(results: Path) -> list[Ours]:
     """Every run's joint model and floors, and every row of results/systems, the better first."""
     found = [ours for path in sorted(results.glob("*/provenance.json")) for ours in _of_run(path.parent)]
     rows = (artifacts.read(p, SystemResult) for p in sorted(results.glob("systems/*/*/*.json")))
-    found += [Ours(r.task, r.system, r.title, r.provenance.title, _worth(r.source), r.scores, (r.system,))
+    found += [Ours(r.task, r.system, r.title, r.provenance.title, _worth(r.source), r.scores, (r.system,),
+                   entry=r.entry)
               for r in rows if r.level == "joint" and r.task in TASKS]
     return sorted(found, key=lambda o: o.key)
 
@@ -165,9 +168,10 @@ def _of_run(folder: Path) -> Iterable[Ours]:
         for name, found in systems.items():
             if task in TASKS and name == "joint":
                 yield Ours(task, name, f"{model.model}, {METHODS[model.method]}", *base[1:], found,
-                           (model.base,), _format(folder))
+                           (model.base,), _format(folder), name)
             elif task in TASKS and name in _FLOORS:
-                yield Ours(task, name, registry.title(name), *base[1:], found, (name,))
+                yield Ours(task, name, registry.title(name), *base[1:], found, (name,),
+                           entry=name)
 
 
 def _format(folder: Path) -> str:

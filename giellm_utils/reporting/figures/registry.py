@@ -4,6 +4,8 @@ A figure is one module of this package. One that draws a run has READS, the resu
 it needs, and `draw(results: RunResults)`, which yields (name, Figure) pairs. One that draws a measurement
 has FOLDER, the folder below results/ whose JSON files it draws, and `draw(result)`, which gives one Figure.
 One that draws a single file has FILE, its path below results/, and `draw(result)`, which yields pairs.
+One that draws what stands in several places has ALL, its folder below figures/, and `draw(results)` of the
+folder results/, which yields pairs.
 """
 
 from __future__ import annotations
@@ -33,8 +35,9 @@ def modules() -> tuple[ModuleType, ...]:
     found = [importlib.import_module(f"{__package__}.{m.name}")
              for m in pkgutil.iter_modules([str(Path(__file__).parent)])
              if m.name not in ("registry", "style")]
-    if silent := [m.__name__ for m in found if not any(hasattr(m, k) for k in ("READS", "FOLDER", "FILE"))]:
-        raise ValueError(f"{silent[0]} has neither READS nor FOLDER nor FILE")
+    says = ("READS", "FOLDER", "FILE", "ALL")
+    if silent := [m.__name__ for m in found if not any(hasattr(m, k) for k in says)]:
+        raise ValueError(f"{silent[0]} has neither READS nor FOLDER nor FILE nor ALL")
     return tuple(sorted(found, key=lambda m: (
         max(map(order.index, m.READS)) if hasattr(m, "READS") else len(order), m.__name__)))
 
@@ -60,3 +63,6 @@ def draw_all(results: Path, out: Path) -> Iterator[Path]:
         if hasattr(module, "FILE") and (path := results / module.FILE).exists():
             for name, figure in module.draw(read_json(path)):
                 yield from style.save(figure, out / Path(module.FILE).parent, name)
+        if hasattr(module, "ALL"):
+            for name, figure in module.draw(results):
+                yield from style.save(figure, out / module.ALL, name)
