@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from giellm_utils.core.artifacts import Artifact, Decoding
+from giellm_utils.core.artifacts import Artifact, Decoding, Difference
 
 #: "equivalent": no effect larger than the margin; "undecided": neither that nor an effect was shown.
 TrialVerdict = Literal["higher", "lower", "equivalent", "undecided"]
@@ -199,12 +199,16 @@ class WordLabels(Artifact):
 
 
 class TaskBound(Artifact):
-    """How far each level is predictable from the other in gold alone; None without gold words."""
+    """How far each level is predictable from the other in gold alone; None without gold words.
+
+    `gain`: accuracy from text and gold words minus that from the text, paired over documents.
+    """
 
     task: str
     train: int
     test: int
     text_label: list[Predictability]
+    gain: Difference
     word_labels: WordLabels | None
 
 

@@ -8,6 +8,7 @@ and without knowing the gold class.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -16,6 +17,7 @@ import numpy as np
 from giellm_utils.core.mre_report import Predictability, TaskBound, WordLabels
 from giellm_utils.core.schema import Record
 from giellm_utils.evaluation.bootstrap import ratio_interval
+from giellm_utils.evaluation.paired import paired_difference
 
 FOLDS = 5
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
@@ -30,8 +32,12 @@ def bound(name: str, train: Sequence[Record], test: Sequence[Record]) -> TaskBou
     majority = Counter(r.label for r in train).most_common(1)[0][0]
     predicted = {"majority": [majority] * len(test),
                  **{source: _classify(read(), train, test) for source, read in SOURCES.items()}}
+    right = {source: np.array([a == b for a, b in zip(gold, labels, strict=True)], float)
+             for source, labels in predicted.items()}
+    ones = np.ones(len(gold))
     return TaskBound(task=name, train=len(train), test=len(test),
-                     text_label=[_accuracy(source, gold, labels) for source, labels in predicted.items()],
+                     text_label=[_accuracy(source, found) for source, found in right.items()],
+                     gain=paired_difference(right["text and words"], ones, right["text"], ones, seed=SEED),
                      word_labels=_word_labels(train, test))
 
 
@@ -59,7 +65,7 @@ def _characters(read: Callable[[Record], str]):
     from sklearn.preprocessing import FunctionTransformer
 
     return make_pipeline(FunctionTransformer(_each(read)),
-                         TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True))
+                         TfidfVectorizer(analyzer="char", ngram_range=(1, 3), min_df=2, sublinear_tf=True))
 
 
 def _words_reader():
@@ -89,18 +95,21 @@ def _each(read: Callable[[Record], object]) -> Callable[[Sequence[Record]], list
 
 
 def _classify(reader, train: Sequence[Record], test: Sequence[Record]) -> list[str]:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, KFold
+    from sklearn.linear_model import LogisticRegressionCV
+    from sklearn.model_selection import KFold
 
     features = reader.fit_transform(list(train))
-    search = GridSearchCV(LogisticRegression(max_iter=2000), {"C": list(PENALTIES)},
-                          cv=KFold(FOLDS, shuffle=True, random_state=SEED))
-    search.fit(features, [r.label for r in train])
-    return list(search.predict(reader.transform(list(test))))
+    # One penalty starts where the one before ended: several times as fast as a grid search.
+    model = LogisticRegressionCV(Cs=list(PENALTIES), cv=KFold(FOLDS, shuffle=True, random_state=SEED),
+                                 scoring="accuracy", max_iter=2000)
+    with warnings.catch_warnings():
+        # Of attributes that will change their shape, which nothing here reads.
+        warnings.simplefilter("ignore", FutureWarning)
+        model.fit(features, [r.label for r in train])
+    return list(model.predict(reader.transform(list(test))))
 
 
-def _accuracy(source: str, gold: Sequence[str], predicted: Sequence[str]) -> Predictability:
-    right = np.array([a == b for a, b in zip(gold, predicted, strict=True)], float)
+def _accuracy(source: str, right: np.ndarray) -> Predictability:
     found = ratio_interval(right, np.ones(len(right)), seed=SEED)
     return Predictability(of="text label", source=source, accuracy=found.value, low=found.low,
                           high=found.high)

@@ -25,7 +25,7 @@ PATTERN = "seed-*.json.gz"
 
 
 def make_cell(task: Task, records: Sequence[Record], level: Level,
-              answers: Mapping[Decoding, Sequence[Answer]], **about: Any) -> Cell:
+              answers: Mapping[Decoding, Sequence[Answer]], /, **about: Any) -> Cell:
     """What `answers` got right of `records` at `level`, through evaluation.score.
 
     `level` is what is scored: "text" for a condition whose words are a placebo. `about`: the other fields

@@ -116,9 +116,11 @@ def bound(report: BoundReport) -> str:
         w = t.word_labels
         bits = (None, None) if w is None else (f"{w.bits:.2f}", f"{w.bits_given_class:.2f}")
         accuracies = (f"{100 * p.accuracy:.1f} [{100 * p.low:.1f}, {100 * p.high:.1f}]" for p in t.text_label)
-        rows.append((task_title(t.task), f"{t.test:,}", *accuracies, *bits))
+        rows.append((task_title(t.task), f"{t.test:,}", *accuracies,
+                     f"{points(t.gain.value)} {interval(t.gain.low, t.gain.high)}", *bits))
     return rows_to_markdown(
         ("dataset", "test", *("frequent class" if s == "majority" else f"class from {s}" for s in sources),
+         "gold words add",
          "bits a word label", "given the class"), rows)
 
 

@@ -85,6 +85,7 @@ def test_words_that_tell_the_class_are_found() -> None:
     accuracy = {p.source: p.accuracy for p in found.text_label}
     assert accuracy["word labels"] == accuracy["words"] == 1 and accuracy["majority"] == 0.5
     assert accuracy["text"] <= 0.6 and accuracy["text and words"] == 1
+    assert found.gain.value == pytest.approx(1 - accuracy["text"]) and found.gain.verdict == "higher"
     words = found.word_labels
     # 20 of 40 train words have each label: one bit; given the class (20 + 0.5) / (20 + 1) of it.
     assert words.bits == 1 and words.bits_given_class == pytest.approx(-np.log2(20.5 / 21), abs=1e-6)

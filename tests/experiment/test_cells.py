@@ -28,6 +28,12 @@ def test_counts_are_those_of_the_scores() -> None:
     assert counts.wl_exact == counts.wl_set == [0, 1, 1]
 
 
+def test_a_dataset_may_have_a_name_of_its_own() -> None:
+    given = {"free": gold_answers(RECORDS)}
+    found = cells.make_cell(TRIP, RECORDS, "text", given, task="trip-blind", **ABOUT)
+    assert found.address == "trip-blind/joint/seed-1"
+
+
 @pytest.mark.parametrize("level, missing", [
     ("text", ("matched", "predicted", "wl_exact")), ("words", ("tl",))])
 def test_a_level_has_its_own_columns_only(level, missing) -> None:

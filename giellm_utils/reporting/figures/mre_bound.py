@@ -22,6 +22,10 @@ def draw(result: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
     yield "bound", bound(BoundReport.model_validate(result))
 
 
+def _signed(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
 def bound(report: BoundReport) -> Figure:
     """Accuracy of a plain classifier on test, one row a source, one group a dataset."""
     groups = []
@@ -29,14 +33,15 @@ def bound(report: BoundReport) -> Figure:
         rows = []
         for p in task.text_label:
             label, colour, marker = LOOKS[p.source]
-            rows.append(Row(label, p.accuracy, p.low, p.high, colour, marker))
+            note = f"   {_signed(task.gain.value)} on the text" if p.source == "text and words" else ""
+            rows.append(Row(label, p.accuracy, p.low, p.high, colour, marker, note=note))
         header = f"{task_title(task.task)} (n = {task.test:,})"
         if w := task.word_labels:
             header += (f"; a word's label: {w.bits:.2f} bits, {w.bits_given_class:.2f} once the class is "
                        "known")
         groups.append((header, rows))
     height = 0.25 * sum(len(rows) + 1.3 for _, rows in groups) + 1.6
-    with canvas(9, height, "Text label from gold words, the text, or both",
+    with canvas(10, height, "Text label from gold words, the text, or both",
                 "results/mre/bound.json; logistic regression, penalty by cross-validation on train; bits on "
                 "test") as fig:
         ax = fig.add_subplot()
