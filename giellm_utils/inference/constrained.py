@@ -12,18 +12,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypedDict
+from typing import Any, TYPE_CHECKING, TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.schema import Level
+from giellm_utils.inference.body import body_of
 from giellm_utils.inference.kv_rows import PackedRows
-from giellm_utils.inference.matcher import GrammarError, OutputConstraint, OutputMatcher
+from giellm_utils.inference.matcher import allowed_ids, GrammarError, OutputConstraint, OutputMatcher
 from giellm_utils.models.pieces import tokenizable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from giellm_utils.models.weights import Weights
 
 #: Tokens a row feeds in one step at most: bounds the attention mask of a long prompt.
 CHUNK = 512
@@ -122,26 +127,28 @@ class _Row:
 class ConstrainedDecoder:
     """Greedy outputs of `model` under the grammars of `constraints` (task -> OutputConstraint).
 
-    `model`: a causal language model of transformers, LoRA merged, with its whole output layer; it is left
-    as it is. `score`, `force`, `refill` and `share` switch the levers (for measuring them). Forced tokens
-    are the tokenizer's canonical ones: without `force` the model may spell a forced string in other
-    tokens. `forwards` and `fed` count forward passes and the tokens they computed, over all calls.
-    Raises DecodingError where the model has no plain output layer.
+    `model`: a causal language model of transformers, LoRA merged, with its whole output layer, or Weights;
+    it is left as it is, and decoded as it is now. `tokenizer`: of transformers, or a TextTokenizer.
+    `score`, `force`, `refill`, `share` and `lean` (body.LeanBody) switch the levers (for measuring them).
+    Forced tokens are the tokenizer's canonical ones: without `force` the model may spell a forced string in
+    other tokens. `forwards` and `fed` count forward passes and the tokens they computed, over all calls.
+    Raises DecodingError where the model has no plain output layer, BorrowError as body_of does.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast,
+    def __init__(self, model: PreTrainedModel | Weights, tokenizer: Any,
                  constraints: Mapping[str, OutputConstraint], *, batch_size: int, score: Scorer = score_union,
-                 force: bool = True, refill: bool = True, share: bool = True) -> None:
+                 force: bool = True, refill: bool = True, share: bool = True, lean: bool = True) -> None:
         if batch_size < 1:
             raise DecodingError(f"batch_size is {batch_size}; give 1 or more")
-        self.model, self.tokenizer, self.constraints = model, tokenizer, constraints
+        self.tokenizer, self.constraints = tokenizer, constraints
         self.batch_size, self.score = batch_size, score
         self.force, self.refill, self.share = force, refill, share
         self.head = model.get_output_embeddings()
         if not isinstance(self.head, torch.nn.Linear):
             raise DecodingError(f"the model's output layer is a {type(self.head).__name__}, not the whole "
                                 "Linear; set it back before constrained decoding")
-        self.longest = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
+        self.longest = context(model) or 1 << 30
+        self.body = body_of(model, lean)
         self.forwards = self.fed = 0
 
     def decode(self, requests: Iterable[Request],
@@ -151,11 +158,13 @@ class ConstrainedDecoder:
         A request that cannot be decoded (unknown task, longer than the model's context, a text too large
         for a grammar) goes to `on_error`, or raises DecodingError where none is given.
         """
-        packed = PackedRows(self.model.get_decoder(), self.batch_size)
-        slots: list[_Row | None] = [None] * self.batch_size
-        source, waiting, more = enumerate(requests), [], True
-        while more or waiting or any(slots):
-            over = []
+        source, over = enumerate(requests), []
+        read = list(islice(source, WINDOW * self.batch_size))
+        waiting, more = self._read(read, over), bool(read)
+        # One text alone needs no room for a batch.
+        rows = min(self.batch_size, max(1, len(read)))
+        packed, slots = PackedRows(self.body, rows), [None] * rows
+        while more or waiting or over or any(slots):
             if self.refill or not any(slots):
                 if more and len(waiting) < self.batch_size:
                     read = list(islice(source, WINDOW * self.batch_size))
@@ -173,9 +182,11 @@ class ConstrainedDecoder:
                     raise DecodingError(f"request {row.index}: {row.error}")
             self.forwards, self.fed = self.forwards + packed.forwards, self.fed + packed.fed
             packed.forwards = packed.fed = 0
+            over = []
 
     def _read(self, numbered: list[tuple[int, Request]], over: list[_Row]) -> list[_Row]:
-        """Rows of the next requests, those of one text side by side, texts by length."""
+        """Rows of the next requests, those of one text side by side, the longest texts first: begun last,
+        they would be decoded alone in the end."""
         if not numbered:
             return []
         prompts = [tokenizable(request.prompt) for _, request in numbered]
@@ -190,7 +201,7 @@ class ConstrainedDecoder:
             else:
                 row.end = self.constraints[request.task].tokenizer.eos_token
             (over if row.error else rows).append(row)
-        return sorted(rows, key=lambda row: (len(row.request.text), row.request.text, row.index))
+        return sorted(rows, key=lambda row: (-len(row.request.text), row.request.text, row.index))
 
     def _fill(self, slots: list[_Row | None], waiting: list[_Row], packed: PackedRows) -> list[_Row]:
         """Waiting rows into free slots; returns those whose output is forced from end to end, or faulty."""
@@ -205,7 +216,7 @@ class ConstrainedDecoder:
                 row.matcher = self.constraints[row.request.task].matcher(text, row.request.level)
             except GrammarError as error:
                 row.error = f"its grammar does not compile ({error}); cut the text"
-            if row.error or self._settle(row):
+            if row.error or self._settle({row: ()}):
                 over.append(row)
                 continue
             free = [i for i, other in enumerate(slots) if other is None]
@@ -228,41 +239,52 @@ class ConstrainedDecoder:
             return []
         with torch.inference_mode():
             chosen = self.score(self.head, hidden[[k for k, _ in ready]], [live[i].allowed for _, i in ready])
-        over = []
-        for (_, i), token in zip(ready, chosen, strict=True):
-            if self._settle(live[i], [token]):
-                over.append(live[i])
+        over = self._settle({live[i]: [token] for (_, i), token in zip(ready, chosen, strict=True)})
+        for i, row in live.items():
+            if row in over:
                 slots[i] = None
         return over
 
-    def _settle(self, row: _Row, chosen: Sequence[int] = ()) -> bool:
-        """Take `chosen` and all tokens that are then forced; whether the output is over.
+    def _settle(self, chosen: Mapping[_Row, Sequence[int]]) -> list[_Row]:
+        """Take what was chosen for each row and all tokens that are then forced; the rows that are over.
 
-        If not, `row.allowed` holds the tokens to choose from. Forced tokens cost no step, so they alone
+        The others hold in `allowed` the tokens to choose from. Forced tokens cost no step, so they alone
         may pass the budget.
         """
-        try:
-            while True:
-                for token in chosen:
-                    row.matcher.consume(token)
-                written = [token for token in chosen if token != row.end]
-                row.tokens += written
-                row.pending += written
-                if row.matcher.is_finished():
-                    return True
-                chosen = row.matcher.forced_tokens() if self.force else ()
-                if chosen:
+        over: list[_Row] = []
+        while chosen:
+            asking = []
+            for row, tokens in chosen.items():
+                try:
+                    (over if self._write(row, tokens) else asking).append(row)
+                except GrammarError as error:
+                    _fail(row, error)
+                    over.append(row)
+            chosen = {}
+            for row, found in zip(asking, allowed_ids([row.matcher for row in asking]), strict=True):
+                if isinstance(found, GrammarError):
+                    _fail(row, found)
+                    over.append(row)
                     continue
-                if len(row.tokens) >= row.request.budget:
-                    row.truncated = True
-                    return True
-                row.allowed = row.matcher.allowed_ids()
-                if len(row.allowed) > 1 or not self.force:
-                    return False
-                chosen = row.allowed.tolist()
-        except GrammarError as error:
-            row.error = f"its grammar failed ({error}); cut the text"
-            return True
+                row.allowed = found
+                if len(found) == 1 and self.force:
+                    chosen[row] = found.tolist()
+        return over
+
+    def _write(self, row: _Row, chosen: Sequence[int]) -> bool:
+        """Take `chosen` and what is then forced; whether the output ends with it."""
+        while True:
+            for token in chosen:
+                row.matcher.consume(token)
+            written = [token for token in chosen if token != row.end]
+            row.tokens += written
+            row.pending += written
+            if row.matcher.is_finished():
+                return True
+            chosen = row.matcher.forced_tokens() if self.force else ()
+            if not chosen:
+                row.truncated = len(row.tokens) >= row.request.budget
+                return row.truncated
 
     def _output(self, row: _Row) -> Output:
         request, constraint = row.request, self.constraints[row.request.task]
@@ -274,7 +296,18 @@ class ConstrainedDecoder:
         return {"output": output, "truncated": row.truncated, "tokens": len(row.tokens), "steps": row.steps}
 
 
-def argmax_flips(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast,
+def _fail(row: _Row, error: GrammarError) -> None:
+    row.error = f"its grammar failed ({error}); cut the text"
+
+
+def context(model: PreTrainedModel | Weights) -> int | None:
+    """Positions that the model knows; None where it does not say."""
+    if hasattr(model, "shape"):
+        return model.shape.context
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def argmax_flips(model: PreTrainedModel, tokenizer: Any,
                  constraints: Mapping[str, OutputConstraint], requests: Iterable[Request], *,
                  batch_size: int) -> tuple[int, int]:
     """(choices where scoring the allowed rows and the full output layer differ, all choices).

@@ -70,20 +70,20 @@ class Extractor:
         needed and, for an adapter, `base`. Raises BundleError, ModelError where weights cannot be loaded,
         and FormatError for a format without a grammar.
         """
-        return cls.of(open_bundle(folder_or_id, base=base, tasks=tasks, format_name=format_name), batch_size)
+        return cls.of(open_bundle(folder_or_id, base=base, tasks=tasks, format_name=format_name, light=True),
+                      batch_size)
 
     @classmethod
     def of(cls, bundle: Bundle, batch_size: int = 16) -> Extractor:
         """The extractor of a model that is loaded already."""
         # Here, for torch takes seconds to load, and the command line shows its help without it.
-        from giellm_utils.inference.constrained import ConstrainedDecoder
+        from giellm_utils.inference.constrained import ConstrainedDecoder, context
         from giellm_utils.inference.matcher import constraints
 
         card = bundle.card
-        longest = getattr(bundle.model.config.get_text_config(), "max_position_embeddings", card.context)
         grammars = constraints(bundle.tokenizer, bundle.formats, bundle.max_items, bundle.rows)
         decoder = ConstrainedDecoder(bundle.model, bundle.tokenizer, grammars, batch_size=batch_size)
-        card = card.model_copy(update={"context": min(card.context, longest)})
+        card = card.model_copy(update={"context": min(card.context, context(bundle.model) or card.context)})
         return cls(decoder, bundle.tokenizer, card, batch_size)
 
     def extract(self, texts: Iterable[str], tasks: str | Sequence[str] | None = None,

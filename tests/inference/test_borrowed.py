@@ -7,15 +7,15 @@ import torch
 
 from giellm_utils.data.registry import load_dataset
 from giellm_utils.formats.giellm import GiellmFormat
+from giellm_utils.inference.body import body_of
 from giellm_utils.inference.borrowed import borrow, BorrowError
 from giellm_utils.inference.config import GenerationConfig
 from giellm_utils.inference.constrained import ConstrainedDecoder, Request, score_union
-from giellm_utils.inference.kv_rows import PackedRows
 from giellm_utils.inference.matcher import constraints
 from giellm_utils.inference.plain import generate
 from giellm_utils.inference.vocabulary import restricted
-from giellm_utils.models.pieces import PieceIndex
 from giellm_utils.models.load import load_model, load_tokenizer
+from giellm_utils.models.pieces import PieceIndex
 from support.models import babbling, SCRATCH, state_of, toy_gemma
 
 
@@ -117,4 +117,4 @@ def test_a_replaced_forward_is_refused(loaded):
     layer = model.get_decoder().layers[0]
     layer.forward = layer.forward
     with pytest.raises(BorrowError, match=f"the forward of a {type(layer).__name__} was replaced"):
-        PackedRows(model.get_decoder(), 1)
+        body_of(model, lean=False)

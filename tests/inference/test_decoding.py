@@ -16,6 +16,7 @@ from giellm_utils.formats.base import FormatError
 from giellm_utils.formats.giellm import GiellmFormat
 from giellm_utils.formats.grammar import item_bounds
 from giellm_utils.formats.registry import make_format
+from giellm_utils.inference.body import body_of
 from giellm_utils.inference.constrained import (
     argmax_flips,
     ConstrainedDecoder,
@@ -25,7 +26,8 @@ from giellm_utils.inference.constrained import (
     score_gather,
     score_union,
 )
-from giellm_utils.inference.kv_rows import AttentionError, PackedRows, rows_attention, SHARED
+from giellm_utils.inference.kv_rows import PackedRows, SHARED
+from giellm_utils.inference.library_body import AttentionError, rows_attention
 from giellm_utils.inference.matcher import OutputConstraint
 from giellm_utils.inference.vocabulary import RestrictedHead
 from giellm_utils.models.load import load_model, load_tokenizer
@@ -88,7 +90,8 @@ def reference(model, tokenizer, constraint: OutputConstraint, asked: Request, fo
             break
         if not chosen:
             logits = model(input_ids=torch.tensor([ids + tokens])).logits[0, -1]
-            shut = ~torch.from_numpy(matcher.allowed_mask()[:len(logits)])
+            shut = torch.ones(len(logits), dtype=torch.bool)
+            shut[torch.from_numpy(matcher.allowed_ids())] = False
             chosen = [int(logits.masked_fill(shut, float("-inf")).argmax())]
         for token in chosen:
             matcher.consume(token)
@@ -120,7 +123,7 @@ def check_equal(model, tokenizer, constraints, requests, **how) -> None:
 
 @pytest.mark.parametrize("how", [
     {}, {"batch_size": 1}, {"batch_size": 64}, {"score": score_gather}, {"score": score_full},
-    {"refill": False}, {"share": False}, {"force": False}], ids=str)
+    {"refill": False}, {"share": False}, {"force": False}, {"lean": False}], ids=str)
 def test_fp32_output_is_that_of_the_plain_computation(scratch, tokenizer, constraints, requests, how):
     check_equal(scratch, tokenizer, constraints, requests if not how else requests[:16], **how)
 
@@ -229,12 +232,13 @@ def test_requests_are_read_as_they_are_needed(scratch, tokenizer, constraints):
 # -- packed rows ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("lean", [True, False])
 @pytest.mark.parametrize("fed", [[1] * 40, [40], [3, 30, 7], [12, 1, 1, 26]])
-def test_hidden_states_do_not_depend_on_how_rows_are_fed(fed):
+def test_hidden_states_do_not_depend_on_how_rows_are_fed(fed, lean):
     model = toy_gemma(50)
     tokens = torch.randint(0, 50, (3, 40), generator=torch.Generator().manual_seed(1))
     want = model.model(input_ids=tokens).last_hidden_state
-    rows, at = PackedRows(model.get_decoder(), 4), 0
+    rows, at = PackedRows(body_of(model, lean), 4), 0
     for step, count in enumerate(fed):
         if step == 1:
             # A row begins late, as another's copy, in the middle of the others' work.
