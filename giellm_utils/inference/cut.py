@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from giellm_utils.models.pieces import tokenizable
 from giellm_utils.models.bundle import Lengths
+from giellm_utils.models.pieces import tokenizable
 
 #: Instruction Words in one piece at most: the grammar grows by one copy of the text with each.
 MOST_INSTRUCTIONS = 20
