@@ -1,0 +1,118 @@
+"""What a training needs: published sizes and estimators, traced passes, verdicts, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoConfig
+
+from giellm_utils.models.spec import ModelConfig
+from giellm_utils.training.config import TrainingConfig
+from giellm_utils.training.plan import make_plan, Planner, refuse_if_too_large, Way
+from giellm_utils.training.planning import hardware
+from giellm_utils.training.planning.architecture import architecture, find_config, PlanError
+from giellm_utils.training.planning.effort import flops, Work
+from giellm_utils.training.planning.estimators import megatron_layer, zero3_states
+from giellm_utils.training.planning.hardware import GIB, Hardware
+from giellm_utils.training.planning.trace import trace
+
+LLAMA_7B = ModelConfig(id="meta-llama/Llama-2-7b-hf")
+PAPER = TrainingConfig(conditions=["joint"], method="full", batch_size=1, global_batch=8, machine="fsdp2",
+                       learning_rate=1e-5)
+WORK = Work(sequences=4500, tokens=900_000, targets=280_000, longest=512, longest_targets=160)
+
+
+@pytest.mark.parametrize("model, parameters, layers, tied", [
+    ("meta-llama/Llama-2-7b-hf", 6_738_415_616, 32, False),
+    ("meta-llama/Llama-2-13b-hf", 13_015_864_320, 40, False),
+    # 40 layers of 12 h² + 13 h, 50,688 + 2,048 rows of h, and the last norm; h = 5,120.
+    ("llm-jp/llm-jp-13b-v1.0", 40 * (12 * 5120 ** 2 + 13 * 5120) + 52_736 * 5120 + 2 * 5120, 40, True),
+])
+def test_the_papers_models_have_their_published_sizes(model, parameters, layers, tied):
+    found = architecture(find_config(ModelConfig(id=model)))
+    assert (found.parameters, found.layers, found.tied) == (parameters, layers, tied)
+
+
+def test_deepspeeds_estimator_gives_its_documented_numbers():
+    """docs/code-docs/source/memory.rst of DeepSpeed: t5-3b on 8 GPUs 6.09 GB; t5-large on 4 3,291 MB."""
+    assert zero3_states(2851_000_000, 32_000_000, 8) / GIB == pytest.approx(6.09, abs=0.01)
+    assert zero3_states(737_670_000, 32_900_000, 4) >> 20 == pytest.approx(3291, abs=1)
+
+
+@pytest.mark.parametrize("model, bytes_a_device", [("7b", 15.69e9), ("13b", 29.94e9)])
+def test_our_states_under_zero3_are_deepspeeds(model, bytes_a_device):
+    """18 bytes a parameter over 8 devices; the estimator adds its largest layer, we the gathered weights."""
+    arch = architecture(find_config(ModelConfig(id=f"meta-llama/Llama-2-{model}-hf")))
+    assert zero3_states(arch.parameters, arch.largest, 8) == pytest.approx(bytes_a_device, rel=0.01)
+    planner = Planner(ModelConfig(id=f"meta-llama/Llama-2-{model}-hf"), PAPER, WORK, cpu=False)
+    found = planner.memory(Way("full", "zero3", False), 8, 1)
+    ours = 18 * arch.parameters / 8 if found.gradients else 14 * arch.parameters / 8
+    assert found.parameters + found.gradients + found.optimizer == pytest.approx(ours, rel=1e-6)
+
+
+@pytest.mark.parametrize("hidden, heads, expected", [(4096, 32, 54), (5120, 40, 54)])
+def test_a_gpt_layer_keeps_what_megatrons_formula_says(hidden, heads, expected):
+    """s b h (34 + 5 a s / h) at s = 512: 54 bytes a token and channel for both sizes; the library's plain
+    attention copies queries, keys and values once more (6 bytes)."""
+    assert megatron_layer(512, 1, hidden, heads) == expected * 512 * hidden
+    assert megatron_layer(512, 1, hidden, heads, fused=True) == 34 * 512 * hidden
+    config = AutoConfig.for_model("gpt2", n_embd=hidden, n_head=heads, n_layer=2, n_inner=4 * hidden,
+                                  activation_function="gelu", vocab_size=100)
+    config._attn_implementation = "eager"
+    layers = [trace(config, PAPER, method="full", checkpointing=False, length=512, dtype=torch.bfloat16,
+                    cpu=True, layers=n).one.activations for n in (1, 2)]
+    assert (layers[1] - layers[0]) / (512 * hidden) == pytest.approx(expected, rel=0.35)
+
+
+def test_checkpoints_trade_activations_for_work():
+    planner = Planner(LLAMA_7B, PAPER, WORK, cpu=False)
+    kept, again = (planner._traced("full", c).one.activations for c in (False, True))
+    assert again < kept / 8
+    plain, more = (flops(planner.arch, "full", WORK, checkpointing=c) for c in (False, True))
+    assert 1.2 < more / plain < 1.34
+    # 6 FLOPs a weight and token, attention and the output layer beside it.
+    assert plain == pytest.approx(6 * planner.arch.linear * WORK.tokens, rel=0.05)
+
+
+def test_the_paper_on_eight_times_80_gb():
+    found = make_plan("giellm-7b", LLAMA_7B, PAPER, WORK, hardware.parse("8xA800-80GB"))
+    by = {(o.method, o.strategy, o.checkpointing): o for o in found.options}
+    assert len(by) == 24 and found.own == by["full", "fsdp2", False] and found.own.fits
+    assert not by["full", "one", False].fits and not by["full", "ddp", True].fits
+    assert by["lora", "one", False].fits and by["lora", "fsdp2", False].refused
+    assert found.effort.steps == 1689 and found.effort.hours > 0
+    own = found.own
+    planner = Planner(LLAMA_7B, PAPER, WORK, cpu=False)
+    way = Way("full", "fsdp2", False)
+    assert planner.memory(way, 8, own.largest_batch).total <= found.capacity
+    assert planner.memory(way, 8, own.largest_batch + 1).total > found.capacity
+    count, size = (int(x.split()[0]) for x in own.smallest.split(" × "))
+    assert planner.memory(way, count, 1).total <= hardware.capacity(size)
+
+
+@pytest.mark.parametrize("text, count, gib, tflops", [
+    ("8xA800-80GB", 8, 78.8, 312), ("1xH100-80GB", 1, 78.8, 989), ("1x24GB", 1, 23.64, None)])
+def test_machines_are_read(text, count, gib, tflops):
+    found = hardware.parse(text)
+    assert (found.count, found.tflops) == (count, tflops)
+    assert found.capacity / GIB == pytest.approx(gib, abs=0.01)
+
+
+@pytest.mark.parametrize("text", ["8xA800", "0x80GB", "8xFOO-80GB", "gpu", ""])
+def test_an_unknown_machine_is_one_sentence(text):
+    with pytest.raises(PlanError, match="8xA800-80GB, COUNTxSIZEGB or cpu"):
+        hardware.parse(text)
+
+
+def test_a_training_that_cannot_fit_is_refused_with_a_way_out(scratch_cache):
+    small = Work(60, 6000, 1800, 120, 40)
+    training, tiny = TrainingConfig(method="full", batch_size=8), ModelConfig(id="scratch")
+    refuse_if_too_large(tiny, training, small, Hardware("cpu", 1, 4 * GIB, None, cpu=True))
+    with pytest.raises(PlanError, match="--force") as caught:
+        refuse_if_too_large(tiny, training, small, Hardware("cpu", 1, GIB // 8, None, cpu=True))
+    assert "0.1 GiB are free" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_model_without_a_configuration_is_one_sentence(tmp_path):
+    with pytest.raises(PlanError, match="holds no config.json"):
+        find_config(ModelConfig(id=str(tmp_path)))
