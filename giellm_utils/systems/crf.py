@@ -154,9 +154,10 @@ class CrfPipeline(System):
                 for text, label, *mine in zip(texts, self._label.predict(texts), *words, strict=True)]
 
 
-def answer(task: Task, text: str, label: str, words: Sequence[Word]) -> Answer:
+def answer(task: Task, text: str, label: str | None, words: Sequence[Word]) -> Answer:
     """An Answer with its words in canonical order; raises SchemaError for words that are not the task's."""
-    read = Record("", task.name, text, label, tuple(dict.fromkeys(words))).validate(task)
+    # A record of our own puts the words into canonical order; its label is of no account.
+    read = Record("", task.name, text, task.text_labels[0], tuple(dict.fromkeys(words))).validate(task)
     return Answer(label, tuple(read.items()))
 
 
