@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-import torch
-from transformers import PreTrainedTokenizerFast
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast
 
 #: Characters of the longest token that counts; longer ones are runs of spaces and marks.
 LONGEST = 16
@@ -40,6 +42,8 @@ class PieceIndex:
         Every token whose text is a substring, not only those the strings are cut into: a span is cut
         otherwise on its own than inside its sentence. Characters too, which may be several byte tokens.
         """
+        import torch
+
         texts = {*strings}
         ids = {self.tokenizer.eos_token_id}
         for piece in texts | {character for text in texts for character in text}:

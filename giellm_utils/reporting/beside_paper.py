@@ -63,7 +63,7 @@ def _weights(model: str, fmt: str) -> str:
 _SCPOS = tuple(name for name in TASKS if name.startswith("scpos"))
 ROADS: dict[str, Road] = {
     "SLG Framework": Road(
-        ("Hub",), ('giellm run --profile slg-t5-ja --set "data.tasks=[configs/hub/mmm-{task}.yaml]"',),
+        ("Hub",), (),  # no encoder-decoder here yet
         ("slg-t5-ja",), ("slg",), ("slg",),
         impossible={"tcree": "its format for relations and events is not published"}),
     "USA-7B": Road(("Hub", "GPU"), (_weights("USA-7B-instruction-incontext-learning", "usa"),),

@@ -79,6 +79,7 @@ class Report(TrainerCallback):
         write_text(self.path, "".join(json.dumps(r) + "\n" for r in kept))
         self.before = kept[-1]["seconds"] if kept else 0.0
         self.start = time.monotonic()
+        self.resumed = resumed_step
         self.marks = [_Mark(resumed_step, self.before)]
         self.capped = False
 

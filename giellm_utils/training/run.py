@@ -91,22 +91,30 @@ def train(job: TrainingJob, folder: Path, watching: Sequence[TrainerCallback] = 
         say(folder, f"{job.condition}: {len(rows)} sequences, {plan.steps} steps of {plan.batch.total}, "
                     f"{trainable:,} trainable parameters, {dtype}{again}".replace("torch.", ""))
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    summary = artifacts.Training(
-        condition=job.condition, task=job.task, seed=job.seed, model=statement(job.model), base=job.model.id,
-        method=config.method, dtype=str(dtype).removeprefix("torch."), device=str(trainer.args.device),
-        processes=trainer.args.world_size, batch_size=plan.batch.total, sequences=len(rows),
-        target_tokens=sum(sum(x != IGNORE for x in r["labels"]) for r in rows.rows),
-        steps=trainer.state.global_step, planned_steps=plan.steps,
-        best_step=trainer.state.best_global_step or None, stopped_by_minutes=report.capped,
-        resumed_from_step=resumed, seconds=round(report.seconds, 1), new_tokens=len(tokens),
-        trainable_parameters=trainable,
-        final_loss=[r["loss"] for r in read_jsonl(folder / METRICS) if "loss" in r][-1],
-        mean_loss_of_this_process=result.training_loss)
+    summary = _summary(job, folder, trainer, plan, report, rows, len(tokens), result.training_loss)
     _save(trainer, tokenizer, job, folder)
     if trainer.is_world_process_zero():
         artifacts.write(folder / "summary.json", summary)
         checkpoints.tidy(folder, stopped=summary.stopped_by_minutes, keep=config.keep_checkpoints)
     return summary
+
+
+def _summary(job: TrainingJob, folder: Path, trainer: TargetTrainer, plan: Plan, report: Report,
+             rows: Sequences, new_tokens: int, mean_loss: float) -> artifacts.Training:
+    """What summary.json holds, once the last step is done."""
+    config = job.training
+    return artifacts.Training(
+        condition=job.condition, task=job.task, seed=job.seed, model=statement(job.model), base=job.model.id,
+        method=config.method, dtype=str(dtype_for(job.model)).removeprefix("torch."),
+        device=str(trainer.args.device),
+        processes=trainer.args.world_size, batch_size=plan.batch.total, sequences=len(rows),
+        target_tokens=sum(sum(x != IGNORE for x in r["labels"]) for r in rows.rows),
+        steps=trainer.state.global_step, planned_steps=plan.steps,
+        best_step=trainer.state.best_global_step or None, stopped_by_minutes=report.capped,
+        resumed_from_step=report.resumed, seconds=round(report.seconds, 1), new_tokens=new_tokens,
+        trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        final_loss=[r["loss"] for r in read_jsonl(folder / METRICS) if "loss" in r][-1],
+        mean_loss_of_this_process=mean_loss)
 
 
 def _output_rows(folder: Path, config: TrainingConfig, tokenizer: PreTrainedTokenizerFast,

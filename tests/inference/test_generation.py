@@ -18,8 +18,8 @@ from giellm_utils.inference.matcher import constraints
 from giellm_utils.inference.plain import generate, GenerationError, left_padded
 from giellm_utils.inference.predictions import read_answers, read_rows, write_constrained, write_free
 from giellm_utils.inference.vocabulary import restricted, RestrictedHead
-from giellm_utils.models.pieces import PieceIndex
 from giellm_utils.models.load import load_model, load_tokenizer
+from giellm_utils.models.pieces import PieceIndex
 from giellm_utils.training.sequences import budget
 from support.models import babbling, SCRATCH
 

@@ -67,7 +67,7 @@ def test_the_chunked_loss_trains_the_new_rows_as_the_plain_one(scratch_cache, da
         if chunked:
             head = TargetHead(model)
             assert head.chunked
-            head.wanted = labels != IGNORE
+            head.labels = labels
             loss = head.loss(model(**batch), labels)
         else:
             logits = model(**batch).logits
@@ -107,7 +107,7 @@ def test_a_trained_folder_holds_the_few_rows_and_writes_with_them(scratch_cache,
     fmt = GiellmFormat(data.task)
     job = TrainingJob(condition="joint", task="scnm", seed=7, model=SCRATCH, new_tokens=STRINGS,
                       training=TrainingConfig(single_tokens=True, batch_size=4, max_steps=6, save_steps=3,
-                                              learning_rate=1e-2))
+                                              learning_rate=1e-2, keep_checkpoints=True))
     write_jsonl(tmp_path / "train.jsonl", build({"scnm": fmt}, data.split("train")[:24], "joint"))
     assert train(job, tmp_path).new_tokens == len(STRINGS)
     for folder in ("model", "checkpoints/checkpoint-6"):
