@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab figures bench clean setup
+.PHONY: help run test lab figures bench bench-train chaos clean setup
 
 help:
 	@echo "make run      all six notebooks on the embedded data, with a real model (about 12 minutes on 2 cores)"
@@ -13,6 +13,8 @@ help:
 	@echo "make lab      JupyterLab"
 	@echo "make figures  every figure again from the committed results"
 	@echo "make bench    how fast the model of make run decodes (another run: PROFILE=open-scnm)"
+	@echo "make bench-train  how fast we train beside transformers' Trainer and TRL"
+	@echo "make chaos    20 kills each of a run, a training, extract and two processes (about an hour)"
 	@echo "make clean    remove .venv and runs (asks first); the model cache stays"
 
 run: setup
@@ -29,6 +31,12 @@ figures: setup
 
 bench: setup
 	@$(BIN)/giellm bench decoding --profile $(PROFILE) --items 200 --batch-size 64 --growth 40
+
+bench-train: setup .venv/.peers
+	@$(BIN)/giellm bench training
+
+chaos: setup
+	@$(BIN)/python -m giellm_utils.experiment.chaos --kills 20 --seed 42
 
 setup: .venv/.models
 
