@@ -65,13 +65,12 @@ class _Wrapped:
 
     def __init__(self, backend: Tokenizer, eos: int, tokens: Sequence[bytes], special: Sequence[int]) -> None:
         self.eos_token_id, self.tokens, self.special_token_ids = eos, tokens, special
-        # The same model, not a copy; only that `<eos>` in a text is text.
+        # The same model, not a copy; but padding and truncation, which others may set, are not its own.
         self.own = Tokenizer(backend.model)
         for part in ("normalizer", "pre_tokenizer"):
             if (value := getattr(backend, part)) is not None:
                 setattr(self.own, part, value)
         self.own.add_tokens([token for _, token in sorted(backend.get_added_tokens_decoder().items())])
-        self.own.encode_special_tokens = True
 
     def __call__(self, text: str | bytes) -> list[int]:
         text = text if isinstance(text, str) else text.decode("utf-8")

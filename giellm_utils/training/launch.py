@@ -58,6 +58,9 @@ def launch(config: Path, machine: str, show: Callable[[str], Any] = print) -> ar
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1",
                    "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false",
                    LAUNCHED: str(os.getpid()), **started.environment}
+    if started.argv[0] == "srun":
+        # On other machines nothing of this process is to be seen; there Slurm ends what it started.
+        del environment[LAUNCHED]
     process = subprocess.Popen(started.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace",
                                env=environment)
