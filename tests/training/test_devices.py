@@ -61,6 +61,10 @@ def assert_same(folder: Path, one: Path) -> artifacts.Training:
     assert curve(folder) == [(step, pytest.approx(loss, abs=TOLERANCE)) for step, loss in curve(one)]
     assert curve(one)[-1][1] < curve(one)[0][1] - 1, "nothing was learned"
     a, b = (load_file(f / "model" / "model.safetensors") for f in (folder, one))
+    # A shared model is written whole, its output layer beside the embedding that it is tied to.
+    tied = {k: a.pop(k) for k in set(a) - set(b)}
+    assert set(tied) <= {"lm_head.weight"}
+    assert all((value == a["model.embed_tokens.weight"]).all() for value in tied.values())
     assert set(a) == set(b) and max((a[k] - b[k]).abs().max().item() for k in a) < TOLERANCE
     loaded = load_model(SCRATCH, folder / "model").state_dict()
     assert all((loaded[key] == value).all() for key, value in a.items())
