@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -13,14 +14,16 @@ from giellm_utils.core.conditions import folder, MIXTURE
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.paths import runs_dir, shown
 from giellm_utils.inference.extractor import Extractor
+from giellm_utils.inference.live import answer_lines
 from giellm_utils.inference.results import Extraction
 from giellm_utils.inference.stream import Counts, extract_file, model_digest
 from giellm_utils.models.bundle import CARD
 
 
 def extract(
-        what: Annotated[str, typer.Argument(metavar="TEXT|FILE.jsonl",
-                                            help='A text, or a file of {"text": "..."} lines.')],
+        what: Annotated[str, typer.Argument(metavar="TEXT|FILE.jsonl|-",
+                                            help='A text, a file of {"text": "..."} lines, or - for lines '
+                                            "from standard input, each answered at once.")],
         model: Annotated[str, typer.Option(
             "--model", "-m", help="A training's folder (runs/NAME/joint/mixture/seed-42) or Hub id; default: "
             "what make run trained.")] = "",
@@ -40,7 +43,9 @@ def extract(
     model = model or _default_model()
     from_file = out is not None or what.endswith(".jsonl")
     names = [t.strip() for t in tasks.split(",") if t.strip()]
-    source = Path(what)
+    source, live = Path(what), what == "-"
+    if live and out is not None:
+        _fail("- answers on standard output; leave -o out, or give a file in the place of -")
     if from_file and out is None:
         _fail(f"{what} is a file: say where the results go with -o OUT.jsonl")
     if from_file and not source.is_file():
@@ -48,6 +53,9 @@ def extract(
     try:
         extractor = Extractor.from_pretrained(model, base=base, tasks=names or None, batch_size=batch_size)
         names = names or list(extractor.formats)
+        if live:
+            _answer(extractor, names, level)
+            return
         if not from_file:
             _print(next(iter(extractor.extract([what], names, level))))
             return
@@ -56,9 +64,23 @@ def extract(
     except (GiellmError, OSError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        print("giellm: stopped; the same command goes on from here", file=sys.stderr)
+        _say("stopped" if live else "stopped; the same command goes on from here")
         raise typer.Exit(130) from None
     _summarise(counts, out)
+
+
+def _answer(extractor: Extractor, tasks: list[str], level: str) -> None:
+    """Standard input to standard output, line by line."""
+    if sys.stdin.isatty():
+        _say("one text a line; Ctrl-D ends")
+    try:
+        counts = answer_lines(extractor, sys.stdin.buffer, sys.stdout.buffer, tasks, level)
+    except BrokenPipeError:
+        # Who read the answers has gone; what Python would still flush has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    if counts.bad:
+        raise typer.Exit(3)
 
 
 def _default_model() -> str:
