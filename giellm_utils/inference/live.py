@@ -14,7 +14,7 @@ def answer_lines(extractor: Extractor, source: BinaryIO, sink: BinaryIO, tasks: 
     """Answer every line of `source` in `sink`, flushed, before the next is read; ends with `source`.
 
     A line that begins with { is JSON, {"id"?, "text"}; any other is a text as it stands; blank ones are
-    passed over. A line that cannot be read is answered too, {"line", "reason"}: who waits for an answer gets one.
+    passed over. A line that cannot be read is answered too, {"line", "reason"}, for someone waits for it.
     """
     good = bad = cut = 0
     refused: dict[int, str] = {}
