@@ -228,7 +228,7 @@ def _line(task: str, system: str, mine: Sequence[Ours]) -> Line:
     if reason := road.impossible.get(task):
         return Line(task, system, None, f"not possible: {reason}", (), paper)
     if ours is None:
-        status = needs.strip()
+        status = needs.strip() if road.commands else "not built yet"
     elif not same:
         status = f"the paper's{needs}; here a stand-in model{'' if is_the_papers(ours) else ' and data'}"
     else:
