@@ -164,7 +164,9 @@ def read(base: Path, adapter: Path | None, dtype: torch.dtype) -> Weights | None
         return tensor.to(dtype) if update is None else (tensor.float() + update()).to(dtype)
 
     embedding = get("embed_tokens.weight")
-    head = torch.nn.Linear(*reversed(embedding.shape), bias=False, device="meta")
+    # Not of its own size: even on the meta device that draws weights, for seconds.
+    head = torch.nn.Linear(1, 1, bias=False)
+    head.out_features, head.in_features = embedding.shape
     rows = where["lm_head.weight"].get_tensor("lm_head.weight").to(dtype) if (
         "lm_head.weight" in where) else embedding
     head.weight = torch.nn.Parameter(rows, requires_grad=False)
