@@ -138,6 +138,7 @@ SYSTEMS: dict[str, tuple[str, Callable[[Bench], Measured]]] = {
     "no_forced_tokens": ("(c) with a step for every forced token", lambda b: constrained(b, force=False)),
     "no_refill": ("(c) with finished rows kept until all are", lambda b: constrained(b, refill=False)),
     "no_sharing": ("(c) without shared beginnings", lambda b: constrained(b, share=False)),
+    "library_forward": ("(c) through the forward of transformers", lambda b: constrained(b, lean=False)),
 }
 
 
