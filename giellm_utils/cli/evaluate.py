@@ -58,7 +58,7 @@ def evaluate(profile: ProfileOption, task: TaskOption, system: SystemOption = No
     if system:
         answered = system_row.ask(entry.make(asked.task), asked, entry.title)
     else:
-        made = weights.Weights(asked.task, model, format_ or loaded.format.name, loaded.generation)
+        made = weights.PublishedWeights(asked.task, model, format_ or loaded.format.name, loaded.generation)
         answered = replace(system_row.ask(made, asked, made.title), entry=weights.NAME)
         # A folder's path is this machine's own and belongs in no result.
         command = command.replace(model, answered.settings["model"])

@@ -3,6 +3,7 @@ skipped must not pay ten seconds for torch."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.markup import escape
 from giellm_utils.cli import report
 from giellm_utils.cli.bench import bench_app
 from giellm_utils.cli.data import data_app
-from giellm_utils.cli.evaluate import evaluate
+from giellm_utils.cli.evaluate import evaluate, ProfileOption
 from giellm_utils.cli.extract import extract
 from giellm_utils.cli.in_context import in_context
 from giellm_utils.cli.mre import mre_app
@@ -23,6 +24,7 @@ from giellm_utils.cli.plan import plan
 from giellm_utils.core import paths
 from giellm_utils.core.artifacts import STAGES
 from giellm_utils.core.errors import GiellmError
+from giellm_utils.core.plan_record import FORCED
 from giellm_utils.core.settings import parse_override
 from giellm_utils.experiment import notebooks, stages
 from giellm_utils.experiment.current import why_stale
@@ -41,8 +43,6 @@ app.command()(plan)
 app.command()(evaluate)
 app.command()(in_context)
 console = Console(highlight=False, soft_wrap=True)
-ProfileOption = Annotated[str, typer.Option("--profile", "-p",
-                                            help="Name in configs/profiles, or a YAML file.")]
 
 
 class Indented:
@@ -75,9 +75,12 @@ def run(profile: ProfileOption = "mini",
         until: Annotated[str | None, typer.Option("--until", help="Last stage, e.g. 04.")] = None,
         name: Annotated[str, typer.Option(help="Folder below runs/; default: the profile's name.")] = "",
         force: Annotated[bool, typer.Option("--force", help="Execute notebooks even if nothing changed; "
-                                            "trainings and predictions that still stand are kept.")] = False,
+                                            "trainings and predictions that still stand are kept, and "
+                                            "one that memory cannot hold starts.")] = False,
         ) -> None:
     """Execute the notebooks: data, format, training, evaluation, MRE, figures."""
+    if force:
+        os.environ[FORCED] = "1"  # the notebooks run in processes of their own
     overrides = dict(parse_override(s) for s in set_ or ())
     loaded = load_profile(profile, overrides)
     folder = paths.runs_dir() / (name or stages.default_run_name(loaded.name, overrides))

@@ -1,4 +1,7 @@
-"""`giellm mre`: what is computed from the experiment's cells, and before it. Nothing here loads a model."""
+"""`giellm mre`: the experiment's queue, and what is computed from its cells and before it.
+
+Only `run` loads a model.
+"""
 
 from __future__ import annotations
 

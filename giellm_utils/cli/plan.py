@@ -9,15 +9,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from giellm_utils.core.plan_record import Option, PARTS, Plan
+from giellm_utils.core.plan_record import GIB, METHODS, Option, PARTS, Plan, PlanFile, STRATEGIES
 from giellm_utils.core.settings import parse_override
 
 if TYPE_CHECKING:
     from giellm_utils.training.planning.hardware import Hardware
 
-GIB = 1 << 30
-STRATEGIES = {"one": "one device", "ddp": "DDP", "fsdp2": "FSDP2", "zero3": "ZeRO-3"}
-METHODS = {"full": "full", "lora": "LoRA", "qlora": "QLoRA"}
 #: Heads of the table's columns, in the order of PARTS.
 HEADS = ("weights", "grads", "AdamW", "copies", "gathered", "activ.", "loss", "temp.", "frame")
 #: The table needs this many columns, also where output goes to a file.
@@ -39,7 +36,6 @@ def plan(profile: Annotated[list[str], typer.Option("--profile", "-p", help="Rep
     No weights are loaded and nothing is downloaded for the models of the paper.
     """
     from giellm_utils.core import artifacts
-    from giellm_utils.core.plan_record import PlanFile
     from giellm_utils.experiment.plan import work_of
     from giellm_utils.experiment.profile import load_profile
     from giellm_utils.training.plan import make_plan

@@ -8,6 +8,11 @@ from giellm_utils.core.artifacts import Artifact
 
 Method = Literal["full", "lora", "qlora"]
 Strategy = Literal["one", "ddp", "fsdp2", "zero3"]
+METHODS: dict[Method, str] = {"full": "full", "lora": "LoRA", "qlora": "QLoRA"}
+STRATEGIES: dict[Strategy, str] = {"one": "one device", "ddp": "DDP", "fsdp2": "FSDP2", "zero3": "ZeRO-3"}
+GIB = 1 << 30
+#: Set by giellm run --force: a training starts even where it cannot fit.
+FORCED = "GIELLM_FORCE"
 #: When a step holds most.
 Moment = Literal["backward begins", "backward ends", "optimizer step"]
 #: The parts of Memory, in the order in which tables and figures show them, with their titles.
@@ -109,33 +114,3 @@ class PlanFile(Artifact):
     """results/plan/MACHINE.json: the plans of some profiles on one machine."""
 
     plans: list[Plan]
-
-
-class MeasuredRow(Artifact):
-    """One training that was run, its peak and what was predicted of it."""
-
-    model: str
-    parameters: int
-    method: Method
-    batch: int
-    longest: int
-    #: Tokens with loss of the batch that had most.
-    targets: int
-    steps: int
-    predicted: Memory
-    #: Peak resident memory of the training process (getrusage).
-    measured: int
-
-    @property
-    def error(self) -> float:
-        """Predicted over measured, less one."""
-        return self.predicted.total / self.measured - 1
-
-
-class MeasuredFile(Artifact):
-    """results/plan/measured.json."""
-
-    dtype: str
-    git: str
-    environment: dict
-    rows: list[MeasuredRow]

@@ -21,10 +21,13 @@ from giellm_utils.core.cells import Cell
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.paths import ROOT, shown
 from giellm_utils.core.settings import ConfigError, load_yaml, Section
+from giellm_utils.data.config import DataConfig
 from giellm_utils.data.corpus import of_task, sample
 from giellm_utils.experiment.cells import make_cell, read_cell, write_cell
 from giellm_utils.experiment.environment import git_revision
+from giellm_utils.experiment.profile import Profile
 from giellm_utils.experiment.system_row import machine
+from giellm_utils.experiment.train import fine_tuned
 from giellm_utils.experiment.trial_data import NAMES, trial_dataset
 from giellm_utils.formats.config import FormatConfig
 from giellm_utils.formats.registry import make_format
@@ -33,7 +36,6 @@ from giellm_utils.inference.predictions import read_answers
 from giellm_utils.models.load import load_tokenizer
 from giellm_utils.models.spec import ModelConfig
 from giellm_utils.systems.decoder import read_decoded
-from giellm_utils.systems.finetuned import FineTuned
 from giellm_utils.training.config import LEARNED_FROM, TrainingConfig
 from giellm_utils.training.sequences import costs_and_budgets
 
@@ -89,6 +91,12 @@ class Grid(Section):
         """The section `training` with what was chosen for `condition`; raises ValueError for a bad key."""
         return TrainingConfig.model_validate({**self.training.model_dump(), "conditions": [condition],
                                               **self.chosen.get(condition, {})})
+
+    def profile(self, address: Address, task: str) -> Profile:
+        """One cell as a run of its own."""
+        return Profile(name=self.name, description=str(address), seed=address.seed,
+                       data=DataConfig(tasks=[task], source="open"), format=self.format, model=self.model,
+                       training=self.training_of(address.condition), generation=self.generation)
 
 
 class Address(NamedTuple):
@@ -194,16 +202,14 @@ def make(grid: Grid, address: Address, runs: Path, show: Show = print) -> Cell:
     """Train one cell, let it answer the test documents, and count what is right."""
     dataset = trial_dataset(address.dataset)
     task, formats = dataset.task, {dataset.task.name: make_format(grid.format.name, dataset.task)}
-    training = grid.training_of(address.condition)
+    profile = grid.profile(address, task.name)
     costs = costs_and_budgets(load_tokenizer(grid.model), formats, dataset.records)
-    run_folder = runs / address.dataset
-    system = FineTuned(
-        conditions.get_condition(address.condition),
-        conditions.folder(run_folder, address.condition, task.name, address.seed), formats, task=task.name,
-        seed=address.seed, model=grid.model, training=training, generation=grid.generation,
-        budgets={name: {level: c.budget for level, c in levels.items()}
-                 for name, levels in costs.root.items()})
+    system = fine_tuned(profile, runs / address.dataset, address.condition, formats, costs)
     system.fit(dataset.records, show)
+    summary = system.summary
+    if summary.stopped_by_minutes:
+        raise QueueError(f"{address} was stopped by training.minutes after {summary.steps} of "
+                         f"{summary.planned_steps} steps: raise it in the experiment and run again")
     records = sample(of_task(dataset.records, task.name, "test"), grid.limit.get(address.dataset))
     answers, spent = {}, {}
     for way in address.decodings:
@@ -216,15 +222,11 @@ def make(grid: Grid, address: Address, runs: Path, show: Show = print) -> Cell:
         answers[way] = read_answers(path)
         show(f"{address}: {len(records)} texts, {way}, {spent[way]:.0f} s")
     system.decoder.release()
-    summary = system.summary
-    if summary.stopped_by_minutes:
-        raise QueueError(f"{address} was stopped by training.minutes after {summary.steps} of "
-                         f"{summary.planned_steps} steps: raise it in the experiment and run again")
     now = machine()
     return make_cell(
         task, records, system.level, answers, task=address.dataset, condition=address.condition,
         seed=address.seed, split="test",
-        texts=len([r for r in dataset.records if r.split in training.splits]),
+        texts=len([r for r in dataset.records if r.split in profile.training.splits]),
         settings=settings(grid, address), seconds=summary.seconds, decoding_seconds=spent,
         machine=f"{now.processors} x {now.processor}", git=git_revision())
 

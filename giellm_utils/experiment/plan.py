@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from giellm_utils.core import artifacts
@@ -9,6 +10,7 @@ from giellm_utils.core.artifacts import CONVERT, INSPECT, TokensFile
 from giellm_utils.core.conditions import get_condition
 from giellm_utils.core.files import read_jsonl
 from giellm_utils.core.paths import runs_dir, shown
+from giellm_utils.core.plan_record import FORCED
 from giellm_utils.core.schema import Record
 from giellm_utils.data.config import DataConfig
 from giellm_utils.data.corpus import load_corpus
@@ -52,6 +54,15 @@ def counted_work(profile: Profile, costs: TokensFile, records: Sequence[Record])
         works.append(Work(len(pairs), sum(map(sum, pairs)), sum(t for _, t in pairs), max(map(sum, pairs)),
                           max(t for _, t in pairs)))
     return max(works, key=lambda work: work.tokens)
+
+
+def check_memory(profile: Profile, costs: TokensFile, records: Sequence[Record]) -> None:
+    """Raise PlanError where this machine cannot hold a training of `profile`, unless it is forced."""
+    if os.environ.get(FORCED):
+        return
+    from giellm_utils.training.plan import refuse_if_too_large
+
+    refuse_if_too_large(profile.model, profile.training, counted_work(profile, costs, records))
 
 
 def _of(costs: TokensFile, records: Sequence[Record], trained: Sequence[Record], task: str,

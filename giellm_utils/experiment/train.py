@@ -14,6 +14,7 @@ from giellm_utils.core.files import read_jsonl
 from giellm_utils.core.paths import shown
 from giellm_utils.core.schema import Record
 from giellm_utils.experiment.inherit import donors, take_folder
+from giellm_utils.experiment.plan import check_memory
 from giellm_utils.experiment.profile import Profile
 from giellm_utils.experiment.stages import Stage
 from giellm_utils.formats.base import Format
@@ -69,7 +70,8 @@ def run(stage: Stage, show: Callable[[str], Any] = print) -> Trained:
     """Train what is not trained yet and write history.jsonl and trainings.json.
 
     A training that is finished with these settings is kept, one of another run taken over, one that was
-    cut off goes on. Raises TrainingFailed, ConfigError, ModelError.
+    cut off goes on. Raises TrainingFailed, ConfigError, ModelError, and PlanError where the memory here
+    cannot hold one.
     """
     from giellm_utils.models.load import model_path
 
@@ -77,6 +79,9 @@ def run(stage: Stage, show: Callable[[str], Any] = print) -> Trained:
     model_path(stage.profile.model)  # converted here, once, and not by every process of a training
     for system in systems:
         _take_over(stage, system, records, show)
+    if not all(system.is_trained(records) for system in systems):
+        check_memory(stage.profile, stage.read("tokens.json"), records)
+    for system in systems:
         system.fit(records, show)
     found = Trained([s.summary for s in systems], [row for s in systems for row in _history(s)], systems)
     stage.write("history.jsonl", found.history)

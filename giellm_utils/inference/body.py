@@ -7,16 +7,13 @@ and the last layer attends and feeds forward for the tokens alone whose hidden s
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
 from torch.nn import functional
 
 from giellm_utils.inference.kv_rows import attend, Block, Body, RowCache, Step
-from giellm_utils.models.weights import Layer, of_model, Weights
-
-_ACTIVATIONS = {"silu": functional.silu, "gelu_pytorch_tanh": partial(functional.gelu, approximate="tanh")}
+from giellm_utils.models.weights import ACTIVATIONS, Layer, of_model, Weights
 
 
 def body_of(model: Any, lean: bool = True) -> Body:
@@ -105,7 +102,7 @@ class _Layer:
             query, x = query[ends], x[ends]
         x = x + self.after(self.o(attend(query, *held, blocks, shape.scaling, self.window)))
         gate, up = self.gate_up(self.inner(x)).chunk(2, -1)
-        return x + self.outer(self.down(_ACTIVATIONS[shape.activation](gate).mul_(up)))
+        return x + self.outer(self.down(ACTIVATIONS[shape.activation](gate).mul_(up)))
 
 
 def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:

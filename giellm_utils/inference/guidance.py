@@ -17,7 +17,7 @@ import numpy as np
 from llguidance import LLTokenizer
 from tokenizers import Tokenizer
 
-from giellm_utils.core.files import write_bytes
+from giellm_utils.core.files import StorageError, write_bytes
 from giellm_utils.core.paths import cache_dir
 
 #: Strings on which the two objects are compared before anything is kept, besides the bytes of every token.
@@ -99,7 +99,7 @@ def _keep(path: Path, tokens: Sequence[bytes], special: Sequence[int]) -> None:
     try:
         write_bytes(path, save({"bytes": joined, "lengths": lengths,
                                 "special": np.array(special, dtype=np.int32)}))
-    except OSError:
+    except (OSError, StorageError):
         pass  # a cache that cannot be written costs seconds, not the answer
 
 

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from giellm_utils.core.files import read_json
 from giellm_utils.models.spec import ModelConfig
 
 #: Model types whose layers are known here.
 KNOWN = ("llama", "gemma3_text")
-_NORMS = {
+#: Names below a layer: norms before and after attention, before and after the feed-forward part, of queries
+#: and of keys.
+NORMS = {
     "llama": ("input_layernorm", None, "post_attention_layernorm", None, None, None),
     "gemma3_text": ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm",
                     "post_feedforward_layernorm", "self_attn.q_norm", "self_attn.k_norm")}
@@ -30,6 +34,7 @@ _OTHER_ADAPTERS = ("use_dora", "use_qalora", "use_bdlora", "rank_pattern", "alph
                    "fan_in_fan_out", "trainable_token_indices", "layer_replication", "target_parameters",
                    "lora_bias", "alora_invocation_tokens")
 
+ACTIVATIONS = {"silu": functional.silu, "gelu_pytorch_tanh": partial(functional.gelu, approximate="tanh")}
 GetTensor = Callable[[str], torch.Tensor]
 
 
@@ -92,7 +97,8 @@ class Weights:
 def of_model(model: Any) -> Weights | None:
     """The tensors (shared, not copied) of a transformers model; None for one that is not plain: another
     type, LoRA not merged, quantised, with biases, hooks or offloaded weights."""
-    shape, decoder, head = _shape(model.config.to_dict()), model.get_decoder(), model.get_output_embeddings()
+    shape = shape_of(model.config.to_dict())
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
     if shape is None or type(head) is not torch.nn.Linear:
         return None
     if any(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) for m in decoder.modules()):
@@ -106,10 +112,10 @@ def of_model(model: Any) -> Weights | None:
     return _assemble(shape, lambda name: tensors[name].detach(), head)
 
 
-def _shape(config: Mapping[str, Any]) -> Shape | None:
+def shape_of(config: Mapping[str, Any]) -> Shape | None:
     """The Shape that a config.json describes; None where anything in it is not known here."""
     kind, act = config.get("model_type"), config.get("hidden_activation") or config.get("hidden_act")
-    if (kind not in KNOWN or act not in ("silu", "gelu_pytorch_tanh") or config.get("attention_bias")
+    if (kind not in KNOWN or act not in ACTIVATIONS or config.get("attention_bias")
             or config.get("mlp_bias") or config.get("attn_logit_softcapping")
             or config.get("use_bidirectional_attention") or config.get("quantization_config")):
         return None
@@ -132,7 +138,7 @@ def _shape(config: Mapping[str, Any]) -> Shape | None:
 
 def _assemble(shape: Shape, get: GetTensor, head: torch.nn.Linear) -> Weights:
     """`get`: tensors by the names they have below the decoder."""
-    norms = _NORMS["gemma3_text" if shape.gemma else "llama"]
+    norms = NORMS["gemma3_text" if shape.gemma else "llama"]
     layers = tuple(
         Layer(tuple(get(f"layers.{i}.{name}.weight") for name in _LINEAR),
               tuple(name and get(f"layers.{i}.{name}.weight") for name in norms))
@@ -149,7 +155,7 @@ def read(base: Path, adapter: Path | None, dtype: torch.dtype) -> Weights | None
     from safetensors import safe_open
 
     files = sorted(base.glob("*.safetensors"))
-    shape = _shape(read_json(base / "config.json")) if files and (base / "config.json").exists() else None
+    shape = shape_of(read_json(base / "config.json")) if files and (base / "config.json").exists() else None
     if shape is None:
         return None
     opened = [safe_open(path, framework="pt") for path in files]
@@ -176,7 +182,7 @@ def read(base: Path, adapter: Path | None, dtype: torch.dtype) -> Weights | None
 def _complete(shape: Shape, where: Iterable[str], added: Iterable[str]) -> bool:
     """Whether the files hold every tensor, and nothing that would go unread."""
     wanted = {f"model.layers.{i}.{name}.weight" for i in range(len(shape.kinds)) for name in (
-        *_LINEAR, *filter(None, _NORMS["gemma3_text" if shape.gemma else "llama"]))}
+        *_LINEAR, *filter(None, NORMS["gemma3_text" if shape.gemma else "llama"]))}
     wanted |= {"model.embed_tokens.weight", "model.norm.weight"}
     return wanted == {*where} - {"lm_head.weight"} and {*added} <= wanted
 

@@ -21,7 +21,7 @@ FOLDER = "mre"
 MISSING_YET = "Not measured yet.\n"
 METHODS = {"seed_percentile": "percentile bootstrap over seeds", "seed_t": "t over seeds",
            "documents": "bootstrap over documents within seeds", "mixed_wald": "mixed model, normal",
-           "satterthwaite": "mixed model, Satterthwaite", "crossed": "documents and seeds, a t each"}
+           "satterthwaite": "mixed model, Satterthwaite", "crossed": "documents and seeds, a t each (ours)"}
 
 
 def points(value: float) -> str:

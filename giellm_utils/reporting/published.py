@@ -1,4 +1,4 @@
-"""The paper's numbers as data, and beside ours.
+"""The paper's numbers as data; beside_paper puts ours beside them.
 
 Everything was copied from GIELLM (arXiv 2311.06838) as it is held here. The accuracy table of that copy lost
 columns and shifted headers, so every cell keeps the level that is *printed* above it and the level
@@ -8,19 +8,17 @@ the paper that is unknown is UNKNOWN: nothing is guessed. Accuracies are percent
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import pandas as pd
 
-from giellm_utils.core.artifacts import ProvenanceFile, ScoresFile
 from giellm_utils.data.registry import TASKS
-from giellm_utils.reporting.tables import MISSING, score_cell
-from giellm_utils.systems import registry
 
 PaperLevel = Literal["TL", "WL", "ALL"]
 Header = Literal["printed", "inferred"]
+LEVELS: tuple[PaperLevel, ...] = ("TL", "WL", "ALL")
 UNKNOWN = "unknown"
 SOURCE = "Gan, Zhang, Mori 2023, GIELLM, arXiv 2311.06838"
 CLAIM = "GIELLM outperforms other models in 14 of 18 accuracy metrics across six datasets."
@@ -234,36 +232,3 @@ def tcree_labels(statistics: Mapping[str, Any] | None = None) -> pd.DataFrame:
         counts = {**{k: sum(v.values()) for k, v in found["text_labels"].items()}, **found["word_labels"]}
         table[f"in {source}"] = [counts.get(label, 0) for label in table["our label"]]
     return table
-
-
-# -- beside ours: the accuracies -------------------------------------------------------------------------
-
-LEVELS: tuple[PaperLevel, ...] = ("TL", "WL", "ALL")
-#: What stands under the paper's WL: an exact match on SCNM and TCREE, a share of words on SCPOS (INFERRED).
-_EXACT, _SHARE = ({"TL": "tl", "WL": wl, "ALL": "all"} for wl in ("wl_exact", "wl_words"))
-STAND_IN = "ours: data that stand in for the paper's, so beside its numbers, not against them"
-
-
-def paper_beside(scores: ScoresFile, provenance: ProvenanceFile | None = None,
-                 systems: Sequence[str] = ("joint", "majority")) -> pd.DataFrame:
-    """The paper's accuracies and ours in one table: dataset, system, TL, WL, ALL, note; texts, per cent.
-
-    One row a system of the paper and, below, one for each of `systems` with its 95 % interval; the note says
-    what of the paper's row was inferred and which data ours were scored on. Datasets that the paper has not
-    are left out.
-    """
-    rows = []
-    for task in (t for t in TASKS if t in scores.tasks):
-        for name in SYSTEMS:
-            cells = [c for c in ACCURACIES if (c.system, c.task) == (name, task)]
-            values = {c.inferred: MISSING if c.value is None else f"{c.value:.2f}" for c in cells}
-            rows.append({"dataset": TASKS[task].title, "system": f"{name} (paper)",
-                         **{level: values.get(level, MISSING) for level in LEVELS},
-                         "note": "; ".join(dict.fromkeys(c.note for c in cells if c.note))})
-        metrics = _SHARE if task.startswith("scpos") else _EXACT
-        data = f"{provenance[task].title}; " if provenance and task in provenance else ""
-        rows += [{"dataset": TASKS[task].title, "system": f"{registry.title(name)} (ours)",
-                  **{level: score_cell(scores.tasks[task][name].all.get(metrics[level])) for level in LEVELS},
-                  "note": f"{data}{STAND_IN}"}
-                 for name in registry.ordered(n for n in scores.tasks[task] if n in systems)]
-    return pd.DataFrame(rows, columns=["dataset", "system", *LEVELS, "note"])

@@ -14,7 +14,7 @@ from typing import Any
 
 from giellm_utils.core.answer import Answer
 from giellm_utils.core.conditions import Look
-from giellm_utils.core.schema import Level, Record, Task
+from giellm_utils.core.schema import Level, Record, Task, Word
 
 
 class System(ABC):
@@ -33,6 +33,14 @@ class System(ABC):
     @abstractmethod
     def predict(self, records: Sequence[Record]) -> list[Answer]:
         """One Answer a record, in order; of a record only id, task and text may be read."""
+
+
+def answer(task: Task, text: str, label: str | None, words: Sequence[Word]) -> Answer:
+    """An Answer with its words in canonical order, each once; raises SchemaError for words that are not the
+    task's."""
+    # A record of our own puts the words into canonical order; its label is of no account.
+    read = Record("", task.name, text, task.text_labels[0], tuple(dict.fromkeys(words))).validate(task)
+    return Answer(label, tuple(read.items()))
 
 
 @dataclass(frozen=True)

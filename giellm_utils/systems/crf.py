@@ -16,7 +16,7 @@ from giellm_utils.core.answer import Answer
 from giellm_utils.core.conditions import Look
 from giellm_utils.core.schema import Part, Record, Task, Word
 from giellm_utils.systems import pairs, tagger, text_label
-from giellm_utils.systems.base import Entry, System
+from giellm_utils.systems.base import answer, Entry, System
 from giellm_utils.systems.choice import choose, f1, halves, Setting
 from giellm_utils.systems.floors import NotFittedError
 from giellm_utils.systems.pairs import PairClassifier, Related
@@ -152,13 +152,6 @@ class CrfPipeline(System):
         words = [finder.predict(texts) for finder in self._finders.values()]
         return [answer(self._task, text, label, [w for found in mine for w in found])
                 for text, label, *mine in zip(texts, self._label.predict(texts), *words, strict=True)]
-
-
-def answer(task: Task, text: str, label: str | None, words: Sequence[Word]) -> Answer:
-    """An Answer with its words in canonical order; raises SchemaError for words that are not the task's."""
-    # A record of our own puts the words into canonical order; its label is of no account.
-    read = Record("", task.name, text, task.text_labels[0], tuple(dict.fromkeys(words))).validate(task)
-    return Answer(label, tuple(read.items()))
 
 
 ENTRIES = (

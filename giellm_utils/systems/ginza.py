@@ -26,8 +26,7 @@ from giellm_utils.core.answer import Answer
 from giellm_utils.core.conditions import Look
 from giellm_utils.core.schema import Part, Record, Span, Task, Word
 from giellm_utils.core.settings import ConfigError
-from giellm_utils.systems.base import Entry, System
-from giellm_utils.systems.crf import answer
+from giellm_utils.systems.base import answer, Entry, System
 from giellm_utils.systems.text_label import GRID, TextLabel
 
 MODEL = "ja_ginza"

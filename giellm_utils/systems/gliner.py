@@ -18,9 +18,8 @@ from giellm_utils.core.answer import Answer
 from giellm_utils.core.conditions import Look
 from giellm_utils.core.schema import Record, Span, Task, Word
 from giellm_utils.core.settings import ConfigError
-from giellm_utils.systems.base import Entry, System
+from giellm_utils.systems.base import answer, Entry, System
 from giellm_utils.systems.choice import choose, f1, halves, Setting
-from giellm_utils.systems.crf import answer
 
 MODEL = "fastino/gliner2.5-multi-v1"
 #: Least probability of a span or relation; the library's own first.

@@ -18,7 +18,7 @@ from giellm_utils.core.answer import Answer
 from giellm_utils.core.conditions import Look
 from giellm_utils.core.schema import Record, Task, Word
 from giellm_utils.data.lexicon import NEGATIVE, POSITIVE
-from giellm_utils.systems.base import Entry, System
+from giellm_utils.systems.base import answer, Entry, System
 from giellm_utils.systems.floors import Majority
 
 if TYPE_CHECKING:
@@ -57,9 +57,7 @@ class LexiconLookUp(System):
 
     def _answer(self, text: str, fallback: str | None) -> Answer:
         words = tuple(Word(self._kind, polar.label, polar.span) for polar in self._find(text))
-        # A record of our own puts the words into canonical order; its label is of no account.
-        read = Record("", self._task.name, text, self._task.text_labels[0], words).validate(self._task)
-        return Answer(majority_polarity(words) or fallback, tuple(read.items()))
+        return answer(self._task, text, majority_polarity(words) or fallback, words)
 
 
 def majority_polarity(words: Iterable[Word]) -> str | None:

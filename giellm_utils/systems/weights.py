@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NAME = "weights"
 
 
-class Weights(System):
+class PublishedWeights(System):
     """A causal language model as it is, asked in one format at the joint level, decoded freely and greedily.
 
     `model`: a folder of safetensors (of a training of ours, too) or a Hub id; `fmt`: a name of

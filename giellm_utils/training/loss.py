@@ -88,8 +88,8 @@ class TargetHead:
         if rows is not None and not self.chunked:
             raise ConfigError("training.output_rows texts is for a frozen output layer without capped "
                               "logits; set it to all")
-        self.rows = rows
         self.at = torch.tensor(self.layer.token_indices["default"] if self.layer else [], dtype=torch.long)
+        self.rows = None if rows is None else torch.unique(torch.cat([rows, self.at]))
         self.labels: torch.Tensor | None = None
         self.buffers = Buffers()
         self._picked: tuple[torch.Tensor, torch.Tensor] | None = None

@@ -12,7 +12,7 @@ from typing import get_args, NamedTuple
 
 import torch
 
-from giellm_utils.core.plan_record import Memory, Method, Option, Plan, Published, Strategy
+from giellm_utils.core.plan_record import GIB, Memory, Method, Option, Plan, Published, Strategy
 from giellm_utils.core.settings import ConfigError
 from giellm_utils.models.load import dtype_for
 from giellm_utils.models.spec import ModelConfig, statement
@@ -22,7 +22,7 @@ from giellm_utils.training.planning import hardware
 from giellm_utils.training.planning.architecture import Architecture, architecture, find_config, PlanError
 from giellm_utils.training.planning.effort import effort, flops, Work
 from giellm_utils.training.planning.estimators import megatron_layer, zero3_states
-from giellm_utils.training.planning.hardware import GIB, Hardware
+from giellm_utils.training.planning.hardware import Hardware
 from giellm_utils.training.planning.memory import memory, Setting
 from giellm_utils.training.planning.trace import trace, Traced
 

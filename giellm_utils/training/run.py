@@ -40,7 +40,7 @@ from giellm_utils.training.rows import Sequences, TargetCollator
 from giellm_utils.training.trainer import TargetTrainer
 
 
-class Plan(NamedTuple):
+class Schedule(NamedTuple):
     """How a step is made up over all processes, and steps: an epoch's, and in all."""
 
     batch: Batch
@@ -48,7 +48,7 @@ class Plan(NamedTuple):
     steps: int
 
     @classmethod
-    def of(cls, config: TrainingConfig, sequences: int) -> Plan:
+    def of(cls, config: TrainingConfig, sequences: int) -> Schedule:
         batch = config.batch(int(os.environ.get("WORLD_SIZE", "1")))
         epoch = math.ceil(sequences / batch.total)
         return cls(batch, epoch, config.max_steps or math.ceil(config.epochs * epoch))
@@ -70,7 +70,7 @@ def train(job: TrainingJob, folder: Path, watching: Sequence[TrainerCallback] = 
     rows, dev = (Sequences(read_jsonl(path) if path.exists() else [], tokenizer, config.max_tokens)
                  for path in (folder / "train.jsonl", folder / "dev.jsonl"))
     dtype = dtype_for(job.model)
-    plan = Plan.of(config, len(rows))
+    plan = Schedule.of(config, len(rows))
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     checkpoints.check_room(folder, trained=trainable, saved=methods.saved_bytes(model, config),
                            saves=max(1, math.ceil(plan.steps / config.save_steps)))
@@ -99,7 +99,7 @@ def train(job: TrainingJob, folder: Path, watching: Sequence[TrainerCallback] = 
     return summary
 
 
-def _summary(job: TrainingJob, folder: Path, trainer: TargetTrainer, plan: Plan, report: Report,
+def _summary(job: TrainingJob, folder: Path, trainer: TargetTrainer, plan: Schedule, report: Report,
              rows: Sequences, new_tokens: int, mean_loss: float) -> artifacts.Training:
     """What summary.json holds, once the last step is done."""
     config = job.training
@@ -127,7 +127,7 @@ def _output_rows(folder: Path, config: TrainingConfig, tokenizer: PreTrainedToke
     return torch.tensor(sorted({*PieceIndex(tokenizer).ids_for(strings).tolist(), *labels}))
 
 
-def _arguments(job: TrainingJob, folder: Path, plan: Plan, *, bf16: bool, dev: bool) -> TrainingArguments:
+def _arguments(job: TrainingJob, folder: Path, plan: Schedule, *, bf16: bool, dev: bool) -> TrainingArguments:
     config = job.training
     if config.early_stopping and not dev:
         raise ConfigError("training.early_stopping needs a dev loss, and there are no dev rows; give the "

@@ -12,16 +12,12 @@ Trainer stay the library's. Written for Llama and Gemma 3 (text); others keep th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch.nn import functional
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-#: Model types whose layers are known here.
-KNOWN = ("llama", "gemma3_text")
-_ACTIVATIONS = {"silu": functional.silu,
-                "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh")}
+from giellm_utils.models.weights import ACTIVATIONS, KNOWN, NORMS, Shape, shape_of
 
 
 class _StackedProduct(torch.autograd.Function):
@@ -74,18 +70,6 @@ class _Group:
         return self.wide, low, self.blocks, self.scale, *self.ups
 
 
-class _Shape(NamedTuple):
-    """What a layer's arithmetic depends on besides its tensors."""
-
-    heads: int
-    shared: int
-    size: int
-    eps: float
-    scaling: float
-    gemma: bool
-    activation: str
-
-
 def _norm(x: torch.Tensor, weight: torch.Tensor, eps: float, gemma: bool) -> torch.Tensor:
     wide = x.float()
     wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
@@ -97,7 +81,7 @@ def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tens
     return x * cos + torch.cat([-second, first], -1) * sin
 
 
-def _attend(q, k, v, mask, shape: _Shape):
+def _attend(q, k, v, mask, shape: Shape):
     """q [B, L, heads, D], k and v [B, L, shared, D] -> [B * L, heads * D]; plain products, for the
     sequences are short, and heads that share keys stand one below the other."""
     batch, length = q.shape[:2]
@@ -112,7 +96,7 @@ def _attend(q, k, v, mask, shape: _Shape):
     return out.reshape(batch * length, shape.heads * shape.size)
 
 
-def _layer(x, cos, sin, mask, norms, products, batch: int, length: int, shape: _Shape):
+def _layer(x, cos, sin, mask, norms, products, batch: int, length: int, shape: Shape):
     """One decoder layer over x [batch * length, H]. `norms`: before and after attention, before and after
     the feed-forward part, of queries and keys; None where the model has none."""
     def normed(value, weight):
@@ -125,7 +109,7 @@ def _layer(x, cos, sin, mask, norms, products, batch: int, length: int, shape: _
     q, k = (_rotate(normed(part, weight), cos, sin) for part, weight in ((q, of_q), (k, of_k)))
     x = x + normed(_StackedProduct.apply(_attend(q, k, v, mask, shape), *products[1]), after)
     gate, up = _StackedProduct.apply(normed(x, inner), *products[2]).chunk(2, -1)
-    hidden = _ACTIVATIONS[shape.activation](gate) * up
+    hidden = ACTIVATIONS[shape.activation](gate) * up
     return x + normed(_StackedProduct.apply(hidden, *products[3]), outer)
 
 
@@ -133,17 +117,10 @@ class StackedBody:
     """The forward of one decoder (transformers, with peft's LoRA in all linear modules of its layers)."""
 
     def __init__(self, decoder: Any) -> None:
-        config = decoder.config
-        gemma = config.model_type == "gemma3_text"
-        attention = decoder.layers[0].self_attn
-        self.decoder = decoder
-        self.shape = _Shape(config.num_attention_heads, config.num_key_value_heads, attention.head_dim,
-                            config.rms_norm_eps, float(attention.scaling), gemma, decoder.config.hidden_act
-                            if not gemma else config.hidden_activation)
-        self.kinds = list(getattr(config, "layer_types", None) or ["full_attention"] * len(decoder.layers))
-        self.window = config.sliding_window if "sliding_attention" in self.kinds else None
-        self.layers = [(_norms(block, gemma), [_Group(g) for g in _groups(block)])
-                       for block in decoder.layers]
+        self.decoder, self.shape = decoder, shape_of(decoder.config.to_dict())
+        names = NORMS[decoder.config.model_type]
+        self.layers = [([name and block.get_submodule(name).weight for name in names],
+                        [_Group(g) for g in _groups(block)]) for block in decoder.layers]
 
     def __call__(self, input_ids: torch.Tensor, **_: Any) -> BaseModelOutputWithPast:
         """input_ids [B, L], padded on the right -> hidden states [B, L, H].
@@ -155,8 +132,8 @@ class StackedBody:
             x = self.decoder.embed_tokens(input_ids)
             x = x.to(self.layers[0][1][0].wide.dtype).view(batch * length, -1)
             positions = torch.arange(length, device=x.device)[None]
-            looks = {kind: self._look(kind, x, positions) for kind in set(self.kinds)}
-            for kind, (norms, groups) in zip(self.kinds, self.layers, strict=True):
+            looks = {kind: self._look(kind, x, positions) for kind in set(self.shape.kinds)}
+            for kind, (norms, groups) in zip(self.shape.kinds, self.layers, strict=True):
                 x = _layer(x, *looks[kind], norms, [g.tensors() for g in groups], batch, length, self.shape)
             hidden = _norm(x, self.decoder.norm.weight, self.shape.eps, self.shape.gemma)
         return BaseModelOutputWithPast(last_hidden_state=hidden.view(batch, length, -1))
@@ -168,7 +145,7 @@ class StackedBody:
         ahead = positions[0][None, :] - positions[0][:, None]
         shut = ahead > 0
         if kind == "sliding_attention":
-            shut |= ahead <= -self.window
+            shut |= ahead <= -self.shape.window
         return cos, sin, torch.zeros(ahead.shape, device=x.device).masked_fill(shut, float("-inf"))
 
 
@@ -177,20 +154,13 @@ def _groups(block: Any) -> list[list[Any]]:
     return [[a.q_proj, a.k_proj, a.v_proj], [a.o_proj], [m.gate_proj, m.up_proj], [m.down_proj]]
 
 
-def _norms(block: Any, gemma: bool) -> list[torch.Tensor | None]:
-    if not gemma:
-        return [block.input_layernorm.weight, None, block.post_attention_layernorm.weight, None, None, None]
-    return [n.weight for n in (block.input_layernorm, block.post_attention_layernorm,
-                               block.pre_feedforward_layernorm, block.post_feedforward_layernorm,
-                               block.self_attn.q_norm, block.self_attn.k_norm)]
-
-
 def why_not(model: Any) -> str | None:
     """Why `model` (with LoRA) keeps the library's forward; None where `stack` can take its place."""
     decoder = model.get_decoder()
-    config = decoder.config
-    if config.model_type not in KNOWN:
-        return f"its layers are of type {config.model_type}, not one of {', '.join(KNOWN)}"
+    if decoder.config.model_type not in KNOWN:
+        return f"its layers are of type {decoder.config.model_type}, not one of {', '.join(KNOWN)}"
+    if shape_of(decoder.config.to_dict()) is None:
+        return "its attention, rotation or activation is none that it knows"
     modules = [m for block in decoder.layers for group in _groups(block) for m in group]
     if any(not hasattr(m, "lora_A") or "default" not in m.lora_A for m in modules):
         return "not all of its linear modules have LoRA"
@@ -198,8 +168,6 @@ def why_not(model: Any) -> str | None:
         return "its linear modules have a bias"
     if any(m.lora_dropout["default"].__class__.__name__ == "Dropout" for m in modules):
         return "lora_dropout draws for every module's input, which it does not do"
-    if getattr(config, "attn_logit_softcapping", None):
-        return "it caps its attention"
     return None
 
 

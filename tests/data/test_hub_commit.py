@@ -41,7 +41,7 @@ def rows(split: str) -> bytes:
 @pytest.fixture
 def fake() -> Iterator[FakeHub]:
     hub = FakeHub()
-    hub.datasets = {
+    hub.repos = {
         TRAIN_REPO: {NEW: {"README.md": b"x"},
                      SEEN: {"README.md": b"x", "Train_Ja_0_SCNM_5343.json": rows("train"),
                             "Train_En_0_SCNM.json": b"[]"}, OLD: {}},
@@ -72,7 +72,7 @@ def test_the_first_load_looks_the_commits_up_and_later_ones_ask_nothing(
 
 
 def test_a_commit_that_is_not_in_the_history_is_named(fake: FakeHub, tmp_path: Path) -> None:
-    fake.datasets[TRAIN_REPO] = {NEW: {}}
+    fake.repos[TRAIN_REPO] = {NEW: {}}
     done = run_with(fake, tmp_path, LOAD)
     assert done.stdout == (
         f"ERROR {TRAIN_REPO} has no commit that begins with 543b829 (its newest is {NEW}; if that is what "
@@ -81,7 +81,7 @@ def test_a_commit_that_is_not_in_the_history_is_named(fake: FakeHub, tmp_path: P
 
 
 def test_a_pattern_that_fits_no_file_lists_those_there_are(fake: FakeHub, tmp_path: Path) -> None:
-    fake.datasets[TRAIN_REPO][SEEN] = {"Ja_SCNM.json": b"[]", "LICENSE": b"x"}
+    fake.repos[TRAIN_REPO][SEEN] = {"Ja_SCNM.json": b"[]", "LICENSE": b"x"}
     done = run_with(fake, tmp_path, LOAD)
     assert done.stdout.splitlines()[-1] == (
         f"ERROR {TRAIN_REPO} has no file that fits Train_Ja_*SCNM*.json; write the file's own name under "
@@ -89,7 +89,7 @@ def test_a_pattern_that_fits_no_file_lists_those_there_are(fake: FakeHub, tmp_pa
 
 
 def test_a_dataset_that_is_not_there_or_gated(fake: FakeHub, tmp_path: Path) -> None:
-    del fake.datasets[TEST_REPO]
+    del fake.repos[TEST_REPO]
     done = run_with(fake, tmp_path, LOAD)
     assert done.stdout.splitlines()[-1] == (
         f"ERROR the Hub has no dataset {TEST_REPO}, or it is gated or private; check the name, accept its "

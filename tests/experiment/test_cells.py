@@ -7,7 +7,6 @@ import gzip
 import pytest
 from pydantic import ValidationError
 
-from giellm_utils.core.cells import Cell
 from giellm_utils.core.files import StorageError
 from giellm_utils.experiment import cells
 from support.cells import cell, synthetic
@@ -91,4 +90,3 @@ def test_columns_of_other_lengths_are_refused() -> None:
         cell("text", 1, [1, 0], gold=[1, 1, 1])
     with pytest.raises(ValidationError, match="an id stands more than once"):
         cell("text", 1, [1, 0], ids=["a", "a"])
-    assert isinstance(cell("text", 1, [1, 0]), Cell)

@@ -11,7 +11,6 @@ from giellm_utils.data.registry import load_dataset
 from giellm_utils.experiment import grid
 from giellm_utils.experiment.cells import read_cell, read_cells
 from giellm_utils.systems.finetuned import FineTuned
-from giellm_utils.training.config import TrainingConfig
 
 STAGE = {"name": "i", "datasets": ["scnm"], "conditions": ["joint", "text"], "seeds": [1, 2],
          "decodings": ["constrained"]}
@@ -80,4 +79,3 @@ def test_bad_experiments_are_one_sentence(tmp_path):
         grid.load_grid("other")
     with pytest.raises(ValueError, match="no dataset 'news' in the experiment; it has scnm"):
         small(stages=[{**STAGE, "datasets": ["news"]}])
-    assert isinstance(small().training_of("joint"), TrainingConfig)

@@ -6,18 +6,14 @@ from collections import defaultdict
 
 import pytest
 
-from giellm_utils.data.registry import TASKS
 from giellm_utils.reporting import published
 from giellm_utils.reporting.published import (
     ACCURACIES,
     accuracy_cells,
     accuracy_table,
     GIELLM_SYSTEMS,
-    paper_beside,
-    STAND_IN,
     SYSTEMS,
 )
-from support.results import provenance, scores
 
 
 def cell(system: str, task: str, level: str) -> float | None:
@@ -92,65 +88,3 @@ def test_the_mre_row_is_slgs() -> None:
     joint = published.MRE[0]
     assert (joint.tl, joint.wl) == tuple(cell("SLG Framework", "tcree", level) for level in ("TL", "WL"))
     assert all(row.note.startswith("inferred") for row in published.MRE)
-
-
-# -- beside ours -----------------------------------------------------------------------------------------
-
-
-def fake_statistics() -> dict:
-    def score(value: float) -> dict:
-        return {"value": value, "low": value, "high": value, "n": 3}
-
-    one = {"splits": {"train": 8, "dev": 2, "test": 3}, "with_words": {"all": 0.5, "test": 0.25},
-           "words_per_item": {"all": 1.0, "test": 2.0}, "characters": {"mean": 9.0, "median": 9, "max": 9},
-           "text_labels": {"組織": {"train": 1, "dev": 0, "test": 2}}, "word_labels": {"所属": 4},
-           "baselines": {"majority": {m: score(0.1) for m in ("tl", "tl_balanced", "wl_exact", "f1")}}}
-    ruled = {**one, "baselines": {**one["baselines"], "lexicon": one["baselines"]["majority"]}}
-    return {"datasets": {name: dict.fromkeys(("open", "embedded"), ruled if "scpos" in name else one)
-                         for name in TASKS}}
-
-
-def test_composition_table() -> None:
-    table = published.composition_table(fake_statistics())
-    assert table["paper"].tolist() == [1000, 1000, 500, 500, 500, 1000, 4500]
-    assert table["ours, open"].tolist() == [10] * 6 + [60]
-    assert table["share of the paper's mix"].iloc[0] == pytest.approx(1000 / 4500)
-    assert list(published.composition_table().columns) == ["dataset", "paper", "share of the paper's mix"]
-
-
-def test_statistics_table() -> None:
-    table = published.statistics_table(fake_statistics()).set_index("dataset")
-    assert table.loc["SCPOS:N", "paper test"] == 187028 and table.loc["SCNM", "paper test"] == 4343
-    assert table["with words"].eq(0.25).all() and table["words per item"].eq(2).all()
-    assert table["lexicon TL"].isna().tolist() == [True] + [False] * 4 + [True]
-
-
-def test_tcree_labels() -> None:
-    plain, counted = published.tcree_labels(), published.tcree_labels(fake_statistics())
-    assert plain.shape == (7 + 12 + 17, 3) and set(plain["paper's label"]) == {published.UNKNOWN}
-    by_label = counted.set_index("our label")["in open"]
-    assert (by_label["組織"], by_label["所属"], by_label["契約"]) == (3, 4, 0)
-
-
-# -- beside ours -----------------------------------------------------------------------------------------
-
-
-def test_the_paper_stands_beside_ours() -> None:
-    table = paper_beside(scores("tcree", "own", "scnm"), provenance("scnm", "tcree"))
-    # The paper's order; a dataset of one's own is left out.
-    assert list(table["dataset"].unique()) == ["SCNM", "TCREE"]
-    rows, levels = table.set_index(["dataset", "system"]), ["TL", "WL", "ALL"]
-    assert rows.loc["SCNM", "SLG Framework (paper)"][levels].tolist() == ["88.89", "81.96", "72.41"]
-    assert rows.loc["SCNM", "joint (ours)"][levels].tolist() == [
-        "87.0 [79.0, 95.0]", "44.0 [36.0, 52.0]", "38.0 [30.0, 46.0]"]
-    shifted = rows.loc["TCREE", "GIELLM-7B (paper)"]
-    assert shifted["ALL"] == "–" and "inferred" in shifted["note"]
-    assert rows.loc["TCREE", "USA-7B (paper)"]["TL"] == "–"
-    ours = table[table["system"].str.endswith("(ours)")]
-    assert len(ours) == 4 and ours["note"].str.endswith(STAND_IN).all()
-    assert ours["note"].iloc[0].startswith("SCNM, embedded mini corpus (machine-written, stand-in); ")
-
-
-def test_words_of_scpos_are_counted_as_the_paper_seems_to() -> None:
-    table = paper_beside(scores("scpos-rw"), systems=("joint",)).set_index("system")
-    assert table.loc["joint (ours)", "WL"] == "70.0 [62.0, 78.0]", "the share of words, not the exact match"

@@ -12,7 +12,8 @@ from giellm_utils.core.answer import gold_answer
 from giellm_utils.core.schema import Record, Span, Word
 from giellm_utils.data.registry import get_task, load_dataset
 from giellm_utils.evaluation.score import score_documents, summarise
-from giellm_utils.systems import crf, pairs, tagger, text_label
+from giellm_utils.systems import pairs, tagger, text_label
+from giellm_utils.systems.base import answer
 from giellm_utils.systems.choice import choose, f1
 from giellm_utils.systems.crf import CrfPipeline, RelationFinder
 from giellm_utils.systems.floors import NotFittedError
@@ -133,7 +134,7 @@ def test_the_same_records_give_the_same_answers() -> None:
 
 def test_items_stand_in_canonical_order() -> None:
     a, b = Word("entity", "地", Span(0, 1)), Word("entity", "人", Span(2, 3))
-    made = crf.answer(TRIP, "あいう", "旅行", [b, a, b])
+    made = answer(TRIP, "あいう", "旅行", [b, a, b])
     assert [i.surfaces for i in made.items] == [("あ",), ("う",)]
 
 

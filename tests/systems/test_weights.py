@@ -18,7 +18,7 @@ from giellm_utils.models.bundle import BundleError
 from giellm_utils.models.load import model_path
 from giellm_utils.models.spec import ModelConfig
 from giellm_utils.reporting import beside_paper
-from giellm_utils.systems.weights import Weights
+from giellm_utils.systems.weights import PublishedWeights
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def records(n: int = 10) -> list[Record]:
 
 
 def test_ten_items(folder: Path) -> None:
-    made = Weights(TASKS["scnm"], str(folder), "giellm-card", GenerationConfig(batch_size=4))
+    made = PublishedWeights(TASKS["scnm"], str(folder), "giellm-card", GenerationConfig(batch_size=4))
     made.fit(records(3))
     assert 5 < made.budget < 256, "the longest target of what it was fitted on, and a quarter"
     answers = made.predict(records())
@@ -47,10 +47,10 @@ def test_ten_items(folder: Path) -> None:
 
 def test_what_cannot_be_asked(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="format usa is defined for tasks with one part of spans"):
-        Weights(TASKS["tcree"], str(folder), "usa", GenerationConfig())
+        PublishedWeights(TASKS["tcree"], str(folder), "usa", GenerationConfig())
     (tmp_path / "empty").mkdir()
     with pytest.raises(BundleError, match="holds no model"):
-        Weights(TASKS["scnm"], str(tmp_path / "empty"), "giellm", GenerationConfig()).fit(records(1))
+        PublishedWeights(TASKS["scnm"], str(tmp_path / "empty"), "giellm", GenerationConfig()).fit(records(1))
 
 
 def test_the_command_fills_the_papers_cell(folder: Path, tmp_path: Path, monkeypatch) -> None:

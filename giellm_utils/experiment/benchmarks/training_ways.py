@@ -1,7 +1,7 @@
 """One way of training, in a process of its own: `python -m ….training_ways WAY FOLDER` writes measured.json.
 
-FOLDER is a job of training.launch.write_job; its dev.jsonl is held out. Steps are timed from the third on
-(WARM), the loss is that of the held-out targets over the whole vocabulary, computed in one way for all.
+FOLDER is a job of training.launch.write_job; its dev.jsonl is held out. Steps after WARM are timed; the
+loss is that of the held-out targets over the whole vocabulary, computed in one way for all.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from giellm_utils.training.loss import IGNORE
 from giellm_utils.training.rows import Sequences, TargetCollator
 
 #: Steps before the clock starts: first touches of memory, and products that are set up at first use.
-WARM = 3
+WARM = 4
 
 
 class Clock(TrainerCallback):
@@ -45,8 +45,8 @@ class Clock(TrainerCallback):
         self.ends.append(time.perf_counter())
 
     def sequences_per_second(self, batch: int) -> float:
-        """Of the steps after WARM; all but the last hold `batch` sequences, and so does the last here."""
-        return batch * (len(self.ends) - 1 - WARM) / (self.ends[-1] - self.ends[WARM])
+        """Of the steps after WARM, each of `batch` sequences."""
+        return batch * (len(self.ends) - WARM) / (self.ends[-1] - self.ends[WARM - 1])
 
 
 def held_out_loss(model: torch.nn.Module, rows: Sequences, pad: int) -> float:

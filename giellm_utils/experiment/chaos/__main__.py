@@ -15,13 +15,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.files import read_json, read_jsonl, write_json, write_jsonl
 from giellm_utils.core.settings import Section
 from giellm_utils.experiment.chaos.kills import finish, Kill, kill
 from giellm_utils.experiment.chaos.targets import Faults, Target, targets
 
 
-class ChaosError(RuntimeError):
+class ChaosError(GiellmError, RuntimeError):
     """A run that fails without being killed; the message names its log."""
 
 
@@ -141,7 +142,10 @@ def main() -> int:
     given = parser.parse_args()
     # `timeout` and a closed terminal must not leave what was started behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    lives = chaos(given.work.resolve(), given.target or known, given.kills, given.seed, given.minutes)
+    try:
+        lives = chaos(given.work.resolve(), given.target or known, given.kills, given.seed, given.minutes)
+    except ChaosError as error:
+        parser.exit(2, f"giellm: {error}\n")
     print(table(lives))
     return 0 if all(map(is_clean, lives)) else 1
 

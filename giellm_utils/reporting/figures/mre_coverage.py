@@ -10,14 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from giellm_utils.core.mre_report import CoverageCase, CoverageReport
-from giellm_utils.reporting.figures.style import BLUE, canvas, FAINT, INK, ORANGE
+from giellm_utils.reporting.figures.style import BLUE, canvas, FAINT, INK, ORANGE, wrap
+from giellm_utils.reporting.mre_tables import METHODS
 from giellm_utils.reporting.titles import metric_title
 
 FILE = "mre/coverage.json"
-TITLES = {"seed_percentile": "percentile bootstrap\nover seeds", "seed_t": "t over seeds",
-          "documents": "bootstrap over documents\nwithin seeds",
-          "mixed_wald": "mixed model,\nas printed (normal)", "satterthwaite": "mixed model,\nSatterthwaite",
-          "crossed": "documents and seeds,\na t each (ours)"}
 COLOURS = (ORANGE, BLUE)
 MARKERS = {"tl": "o", "f1": "D"}
 #: How far the dots of one row are apart.
@@ -49,7 +46,7 @@ def coverage(report: CoverageReport) -> Figure:
 
 
 def _panel(ax: Axes, cases: list[CoverageCase], documents: list[int]) -> None:
-    methods = [m for m in TITLES if m in cases[0].methods]
+    methods = [m for m in METHODS if m in cases[0].methods]
     ax.axvline(95, color=INK, lw=1, zorder=1)
     for y, method in enumerate(methods):
         found = [100 * c.methods[method].coverage for c in cases]
@@ -59,5 +56,5 @@ def _panel(ax: Axes, cases: list[CoverageCase], documents: list[int]) -> None:
                     color=COLOURS[documents.index(c.documents)])
         ax.text(1.02, y, f"{min(found):.1f} to {max(found):.1f}", transform=ax.get_yaxis_transform(),
                 va="center", fontsize=8.5, color=FAINT)
-    ax.set_yticks(range(len(methods)), [TITLES[m] for m in methods], fontsize=8.5)
+    ax.set_yticks(range(len(methods)), [wrap(METHODS[m], 26) for m in methods], fontsize=8.5)
     ax.set(ylim=(len(methods) - 0.5, -0.5), xlim=(50, 101))

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from giellm_utils.core.plan_record import GIB
 from giellm_utils.training.planning.architecture import PlanError
 
 #: Dense bf16 TFLOP/s of one device, from the makers' data sheets (NVIDIA; A800 computes as A100).
@@ -14,7 +15,6 @@ TFLOPS = {"A800": 312, "A100": 312, "H100": 989, "H200": 989, "L4": 121, "A10": 
           "RTX3090": 71}
 #: Of a device sold as N GB, what programs can have: the driver keeps some.
 USABLE = 0.985
-GIB = 1 << 30
 #: What can be had, by count and GB of one device; the smallest in all first.
 SIZES = tuple(sorted(((count, size) for count in (1, 2, 4, 8, 16, 32) for size in (24, 48, 80)),
                      key=lambda s: (s[0] * s[1], s[0])))

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from giellm_utils.core.plan_record import Memory, Method, Moment, Strategy
+from giellm_utils.core.plan_record import GIB, Memory, Method, Moment, Strategy
 from giellm_utils.training.loss import CHUNK
 from giellm_utils.training.planning.architecture import Architecture
-from giellm_utils.training.planning.hardware import GIB
 from giellm_utils.training.planning.trace import Passes
 
 #: NF4 in blocks of 64 with double quantization (Dettmers et al. 2023, arXiv 2305.14314, section 3).

@@ -1,0 +1,54 @@
+"""The short version of `make chaos`: one kill of a training, and a comparison that finds what is planted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import pytest
+
+from giellm_utils.experiment.chaos import __main__ as chaos
+from giellm_utils.experiment.chaos.kills import kill
+from giellm_utils.experiment.chaos.targets import rows_apart, targets, training_faults, TrainingTarget
+
+
+def test_a_killed_training_ends_as_an_unbroken_one(tmp_path, monkeypatch):
+    short = TrainingTarget("training", "cpu", steps=30)
+    monkeypatch.setattr(chaos, "targets", lambda work: {"training": short})
+    life, *more = chaos.chaos(tmp_path, ["training"], 1, seed=1, minutes=5)
+    assert life.kills and life.kills[0].victim and chaos.is_clean(life), life
+    assert not more or all(map(chaos.is_clean, more))
+    # Called again there is nothing left to kill.
+    assert len(chaos.chaos(tmp_path, ["training"], 1, seed=1, minutes=5)) == 1 + len(more)
+    assert "| training | 1 |" in chaos.table([life])
+    # The comparison sees a lost file, a doubled row and litter.
+    whole = tmp_path / "whole" / "training"
+    broken = shutil.copytree(whole, tmp_path / "planted")
+    metrics = (broken / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (broken / "metrics.jsonl").write_text("".join([*metrics, metrics[-1]]))
+    (broken / "model.new").mkdir()
+    found = training_faults(whole, broken)
+    assert len(found.doubled) == 1 and found.litter == ["model.new"] and not found.lost
+    (broken / "summary.json").unlink()
+    assert training_faults(whole, broken).lost == ["summary.json"]
+
+
+def test_rows_lost_and_made_up_are_named():
+    lost, more = rows_apart("out", [{"id": 1}, {"id": 2}], [{"id": 2}, {"id": 2}])
+    assert lost == [f"out: {json.dumps({'id': 1})}"] and more == [f"out: {json.dumps({'id': 2})}"]
+
+
+def test_a_command_that_ends_first_was_not_killed(tmp_path):
+    import random
+
+    done = kill([sys.executable, "-c", "raise SystemExit(3)"], {}, tmp_path / "log", 60, random.Random(0))
+    assert done.victim is None and done.returncode == 3
+
+
+def test_a_command_that_fails_by_itself_is_said(tmp_path, monkeypatch):
+    broken = TrainingTarget("training", "moon", steps=30)
+    monkeypatch.setattr(chaos, "targets", lambda work: {"training": broken})
+    with pytest.raises(chaos.ChaosError, match="training ends with 1 though nobody killed it: .*whole.log"):
+        chaos.chaos(tmp_path, ["training"], 1, seed=1, minutes=5)
+    assert set(targets(tmp_path)) == {"run", "training", "extract", "two-processes"}
