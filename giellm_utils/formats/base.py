@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from giellm_utils.core.answer import Answer
 from giellm_utils.core.errors import GiellmError
@@ -13,6 +13,14 @@ from giellm_utils.core.schema import Level, LEVELS, Record, Task
 
 class FormatError(GiellmError, ValueError):
     """A format that cannot do what is asked of it; the message says what can."""
+
+
+class Places(NamedTuple):
+    """Where an output says what: characters [start, end) of the text label in its marks (None where none was
+    asked for) and of each item, the mark before it included, in the order of Answer.items."""
+
+    label: tuple[int, int] | None
+    items: tuple[tuple[int, int], ...]
 
 
 class Format(ABC):
@@ -54,3 +62,8 @@ class Format(ABC):
     def close(self, output: str, level: Level, text: str) -> str:
         """A complete output from the beginning of one of its grammar that ran out of tokens."""
         raise FormatError(f"format {self.name} has no grammar, so none of its outputs can be closed")
+
+    def places(self, output: str, level: Level = "joint") -> Places:
+        """Where in `output` the text label and each item stand. Raises FormatError for an output that is
+        not one of its grammar, and for a format without one."""
+        raise FormatError(f"format {self.name} has no grammar, so its outputs have no known places")

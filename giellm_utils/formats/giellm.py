@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 
 from giellm_utils.core.answer import Answer, Problem
 from giellm_utils.core.schema import Item, Level, Part, Record, Task
-from giellm_utils.formats.base import Format, FormatError
+from giellm_utils.formats.base import Format, FormatError, Places
 from giellm_utils.formats.escapes import Escapes
 from giellm_utils.formats.grammar import build_grammar
 from giellm_utils.formats.reading import check_in_text, marked_label, read_items
@@ -156,6 +156,24 @@ class GiellmFormat(Format):
                 piece.append(rest[i])
                 i += 1
         return [*sections, (word, "".join(piece))]
+
+    def places(self, output: str, level: Level = "joint") -> Places:
+        """Where in `output` the text label and each item stand; raises FormatError for a faulty output."""
+        answer = self.parse(output, level)
+        if not answer.well_formed:
+            raise FormatError(f"output {output[:20]!r} is none of this format ({answer.problems[0].name}), "
+                              "so its places are not known")
+        # Without faults an output is what this format writes for its answer, so lengths are enough.
+        at = 0 if level == "words" else len(self.mark(answer.label))
+        label, items = (None if level == "words" else (0, at)), []
+        for part in () if level == "text" else self.task.parts:
+            at += len(part.instruction)
+            mine = [self._items(part, [item]) for item in answer.items if item.kind == part.kind]
+            for piece in mine:
+                items.append((at, at + len(piece)))
+                at += len(piece)
+            at += 0 if mine else len(f":{self.task.none};")
+        return Places(label, tuple(items))
 
     # -- the grammar -----------------------------------------------------------------------------
 

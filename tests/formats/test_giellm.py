@@ -48,6 +48,31 @@ def test_round_trip_is_exact(drawn, level):
     assert target == head + ("" if level == "text" else fmt.words(record.items()))
 
 
+@many
+@given(records(), st.sampled_from(LEVELS))
+def test_places_are_those_of_the_label_and_the_items(drawn, level):
+    fmt, record = drawn
+    target = fmt.target(record, level)
+    places = fmt.places(target, level)
+    answer = fmt.parse(target, level)
+    assert (places.label and target[slice(*places.label)]) == (
+        None if level == "words" else fmt.mark(record.label))
+    said = [target[a:b] for a, b in places.items]
+    assert len(said) == len(answer.items) and all(piece[0] == ":" for piece in said)
+    for piece, item in zip(said, answer.items, strict=True):
+        assert fmt.task.part(item.kind).instruction + piece in fmt.words([item])
+    assert all(b == c for (_, b), (c, _), one, other in zip(
+        places.items, places.items[1:], answer.items, answer.items[1:], strict=False) if one.kind == other.kind)
+
+
+def test_places_by_hand_and_of_a_faulty_output():
+    fmt = GiellmFormat(TCREE)
+    output = "<経歴>関係抽出:無い;イベント抽出:就任;就\\:任"
+    assert fmt.places(output) == ((0, 4), ((18, 26),)) and output[18:26] == ":就任;就\\:任"
+    with pytest.raises(FormatError, match="no_text_label"):
+        fmt.places("経歴")
+
+
 def check_total(fmt: GiellmFormat, output: str, level: str, text: str) -> None:
     """Parsing never raises, names known problems, and calls clean only what the format writes."""
     answer = fmt.parse(output, level, text)
