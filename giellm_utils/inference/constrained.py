@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any, TYPE_CHECKING, TypedDict
+from itertools import accumulate, islice
+from os.path import commonprefix
+from typing import Any, NamedTuple, TYPE_CHECKING, TypedDict
 
 import numpy as np
 import torch
@@ -52,52 +53,74 @@ class Request:
     budget: int
 
 
+class Choice(NamedTuple):
+    """One token that was chosen among others: the characters [start, end) of the output that it writes (a
+    part of a character counts as that character, the end of sequence writes none), and the natural
+    logarithm of its probability among the tokens that the grammar allowed there."""
+
+    start: int
+    end: int
+    log_probability: float
+
+
 class Output(TypedDict):
     """`tokens`: new ones, the end of sequence not counted; `steps`: forward passes of the model that
-    this row took part in, its prefill included."""
+    this row took part in, its prefill included; `choices`: in order, forced tokens are none."""
 
     output: str
     truncated: bool
     tokens: int
     steps: int
+    choices: tuple[Choice, ...]
 
 
 # -- scoring -------------------------------------------------------------------------------------
 
 Allowed = Sequence[NDArray[np.intp]]
-#: (output layer, hidden [B, H], ascending allowed ids of each row) -> the best token of each row.
-Scorer = Callable[[torch.nn.Linear, torch.Tensor, Allowed], list[int]]
+#: The best token of each row and the logarithm of its probability among the allowed ones.
+Chosen = tuple[list[int], list[float]]
+#: (output layer, hidden [B, H], ascending allowed ids of each row) -> what is chosen.
+Scorer = Callable[[torch.nn.Linear, torch.Tensor, Allowed], Chosen]
 #: (number of the request, why it cannot be decoded)
 OnError = Callable[[int, str], None]
 
 
-def score_union(head: torch.nn.Linear, hidden: torch.Tensor, allowed: Allowed) -> list[int]:
+def score_union(head: torch.nn.Linear, hidden: torch.Tensor, allowed: Allowed) -> Chosen:
     """One product over the union of the rows' tokens, masked per row; in fp32 whatever the model's type.
 
-    Exact for greedy decoding: what a monotone soft cap of the logits does is left out.
+    Exact for greedy decoding: what a monotone soft cap of the logits does is left out (of the
+    probabilities too).
     """
     union, where = np.unique(np.concatenate(allowed), return_inverse=True)
     shut = np.ones((len(allowed), len(union)), dtype=bool)
     shut[np.repeat(np.arange(len(allowed)), [len(ids) for ids in allowed]), where] = False
     scores = _rows(head, hidden, union, lambda x, rows: x @ rows.T)
-    best = scores.masked_fill(torch.from_numpy(shut).to(scores.device), float("-inf")).argmax(dim=-1)
-    return union[best.cpu().numpy()].tolist()
+    scores = scores.masked_fill(torch.from_numpy(shut).to(scores.device), float("-inf"))
+    best = scores.argmax(dim=-1)
+    sure = scores.gather(1, best[:, None])[:, 0] - scores.logsumexp(dim=-1)
+    return union[best.cpu().numpy()].tolist(), sure.tolist()
 
 
-def score_gather(head: torch.nn.Linear, hidden: torch.Tensor, allowed: Allowed) -> list[int]:
+def score_gather(head: torch.nn.Linear, hidden: torch.Tensor, allowed: Allowed) -> Chosen:
     """Every row times its own tokens, nothing masked; as exact as score_union."""
     counts = [len(ids) for ids in allowed]
     row = torch.from_numpy(np.repeat(np.arange(len(allowed)), counts)).to(hidden.device)
     scores = _rows(head, hidden, np.concatenate(allowed), lambda x, rows: (x[row] * rows).sum(dim=-1))
-    parts = scores.cpu().split(counts)
-    return [int(ids[part.argmax().item()]) for ids, part in zip(allowed, parts, strict=True)]
+    return _best(allowed, scores.cpu().split(counts))
 
 
-def score_full(head: torch.nn.Linear, hidden: torch.Tensor, allowed: Allowed) -> list[int]:
+def score_full(head: torch.nn.Linear, hidden: torch.Tensor, allowed: Allowed) -> Chosen:
     """The whole output layer in the model's own type, then masked: what the others are measured against."""
     logits = head(hidden)
-    return [int(ids[logits[i, torch.from_numpy(ids).to(logits.device)].argmax().item()])
-            for i, ids in enumerate(allowed)]
+    return _best(allowed, [logits[i, torch.from_numpy(ids).to(logits.device)].float()
+                           for i, ids in enumerate(allowed)])
+
+
+def _best(allowed: Allowed, scores: Sequence[torch.Tensor]) -> Chosen:
+    """Of each row, whose `scores` are those of its `allowed` tokens."""
+    best = [int(part.argmax()) for part in scores]
+    return ([int(ids[at]) for ids, at in zip(allowed, best, strict=True)],
+            [float(part[at] - part.logsumexp(0)) for part, at in zip(scores, best, strict=True)])
 
 
 def _rows(head: torch.nn.Linear, hidden: torch.Tensor, ids: NDArray[np.intp], product) -> torch.Tensor:
@@ -118,6 +141,8 @@ class _Row:
     end: int
     matcher: OutputMatcher | None = None
     tokens: list[int] = field(default_factory=list)
+    #: (place in `tokens` of a token that was chosen, the logarithm of its probability)
+    choices: list[tuple[int, float]] = field(default_factory=list)
     allowed: NDArray[np.intp] | None = None
     truncated: bool = False
     error: str = ""
@@ -238,7 +263,10 @@ class ConstrainedDecoder:
         if not ready:
             return []
         with torch.inference_mode():
-            chosen = self.score(self.head, hidden[[k for k, _ in ready]], [live[i].allowed for _, i in ready])
+            chosen, sure = self.score(self.head, hidden[[k for k, _ in ready]],
+                                      [live[i].allowed for _, i in ready])
+        for (_, i), log_probability in zip(ready, sure, strict=True):
+            live[i].choices.append((len(live[i].tokens), log_probability))
         over = self._settle({live[i]: [token] for (_, i), token in zip(ready, chosen, strict=True)})
         for i, row in live.items():
             if row in over:
@@ -288,12 +316,29 @@ class ConstrainedDecoder:
 
     def _output(self, row: _Row) -> Output:
         request, constraint = row.request, self.constraints[row.request.task]
+        pieces = [constraint.tokenizer.decode_bytes([token]) for token in row.tokens]
         # Only a cut output can end inside a character.
         errors = "ignore" if row.truncated else "strict"
-        output = constraint.tokenizer.decode_bytes(row.tokens).decode("utf-8", errors)
+        output = b"".join(pieces).decode("utf-8", errors)
+        choices = _choices(row, pieces)
         if row.truncated:
-            output = constraint.fmt.close(output, request.level, request.text)
-        return {"output": output, "truncated": row.truncated, "tokens": len(row.tokens), "steps": row.steps}
+            written, output = output, constraint.fmt.close(output, request.level, request.text)
+            kept = len(commonprefix([written, output]))
+            choices = tuple(c._replace(end=min(c.end, kept)) for c in choices if c.start < kept)
+        return {"output": output, "truncated": row.truncated, "tokens": len(row.tokens), "steps": row.steps,
+                "choices": choices}
+
+
+def _choices(row: _Row, pieces: Sequence[bytes]) -> tuple[Choice, ...]:
+    """The choices of `row` with their characters; `pieces`: the bytes of its tokens."""
+    # Characters begun in all pieces before each one: a byte begins one unless it is 10xxxxxx.
+    begun = [0, *accumulate(sum(byte & 0xC0 != 0x80 for byte in piece) for piece in pieces)]
+    found = []
+    for at, log_probability in row.choices:
+        written = at < len(pieces) and pieces[at]
+        inside = bool(written) and written[0] & 0xC0 == 0x80
+        found.append(Choice(begun[at] - inside, begun[min(at + 1, len(pieces))], log_probability))
+    return tuple(found)
 
 
 def _fail(row: _Row, error: GrammarError) -> None:
@@ -317,12 +362,12 @@ def argmax_flips(model: PreTrainedModel, tokenizer: Any,
     """
     flips = choices = 0
 
-    def both(head: torch.nn.Linear, hidden: torch.Tensor, allowed: Allowed) -> list[int]:
+    def both(head: torch.nn.Linear, hidden: torch.Tensor, allowed: Allowed) -> Chosen:
         nonlocal flips, choices
-        best = score_union(head, hidden, allowed)
-        flips += sum(a != b for a, b in zip(best, score_full(head, hidden, allowed), strict=True))
+        best, sure = score_union(head, hidden, allowed)
+        flips += sum(a != b for a, b in zip(best, score_full(head, hidden, allowed)[0], strict=True))
         choices += len(best)
-        return best
+        return best, sure
 
     decoder = ConstrainedDecoder(model, tokenizer, constraints, batch_size=batch_size, score=both)
     for _ in decoder.decode(requests):

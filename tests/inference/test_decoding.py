@@ -79,10 +79,11 @@ def requests(constraints):
 
 @torch.inference_mode()
 def reference(model, tokenizer, constraint: OutputConstraint, asked: Request, force: bool = True):
-    """(tokens, output, truncated) without any lever: the whole sequence through the whole model each time."""
+    """(tokens, output, truncated, choices) without any lever: the whole sequence through the whole model
+    each time."""
     matcher = constraint.matcher(asked.text, asked.level)
     prompt = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in asked.prompt)
-    ids, tokens, truncated = tokenizer(prompt).input_ids, [], False
+    ids, tokens, choices, truncated = tokenizer(prompt).input_ids, [], [], False
     while not matcher.is_finished():
         chosen = matcher.forced_tokens() if force else []
         if not chosen and len(tokens) >= asked.budget:
@@ -93,13 +94,16 @@ def reference(model, tokenizer, constraint: OutputConstraint, asked: Request, fo
             shut = torch.ones(len(logits), dtype=torch.bool)
             shut[torch.from_numpy(matcher.allowed_ids())] = False
             chosen = [int(logits.masked_fill(shut, float("-inf")).argmax())]
+            if not force or not shut.logical_not().sum() == 1:
+                sure = logits.masked_fill(shut, float("-inf")).log_softmax(0)[chosen[0]].item()
+                choices.append((len(tokens), sure))
         for token in chosen:
             matcher.consume(token)
         tokens += [token for token in chosen if token != tokenizer.eos_token_id]
     output = constraint.tokenizer.decode_bytes(tokens).decode("utf-8", "ignore")
     if truncated:
         output = constraint.fmt.close(output, asked.level, asked.text)
-    return tokens, output, truncated
+    return tokens, output, truncated, choices
 
 
 def decoded(model, tokenizer, constraints, requests, **how):
@@ -113,9 +117,19 @@ def decoded(model, tokenizer, constraints, requests, **how):
 def check_equal(model, tokenizer, constraints, requests, **how) -> None:
     outputs, _ = decoded(model, tokenizer, constraints, requests, **how)
     for asked, got in zip(requests, outputs, strict=True):
-        tokens, output, truncated = reference(model, tokenizer, constraints[asked.task], asked,
-                                              how.get("force", True))
+        tokens, output, truncated, choices = reference(model, tokenizer, constraints[asked.task], asked,
+                                                       how.get("force", True))
         assert (got["output"], got["tokens"], got["truncated"]) == (output, len(tokens), truncated), asked
+        if truncated:
+            # What was cut off was rewritten: only choices of what is kept are there.
+            assert all(c.start < c.end <= len(output) for c in got["choices"])
+            choices = choices[:len(got["choices"])]
+        read = constraints[asked.task].tokenizer.decode_bytes
+        for got_choice, (at, sure) in zip(got["choices"], choices, strict=True):
+            before, after = read(tokens[:at]), read(tokens[:at + 1])
+            start, end = len(before.decode("utf-8", "ignore")), len(after.decode("utf-8", "replace"))
+            assert got_choice.log_probability == pytest.approx(sure, abs=2e-3)
+            assert (got_choice.start, got_choice.end) == (start, min(end, len(output))), (asked, got)
 
 
 # -- equal to the plain computation --------------------------------------------------------------
@@ -155,7 +169,10 @@ def test_scoring_the_allowed_rows_is_the_argmax_of_all_rows_masked(score):
     allowed = [np.array(sorted(draw.sample(range(300), k)), dtype=np.intp) for k in (1, 2, 300, 40, 3, 9)]
     logits = head(hidden)
     want = [max(ids.tolist(), key=lambda t, i=i: logits[i, t].item()) for i, ids in enumerate(allowed)]
-    assert score(head, hidden, allowed) == want == score_full(head, hidden, allowed)
+    sure = [logits[i, ids].log_softmax(0).max().item() for i, ids in enumerate(allowed)]
+    for scorer in (score, score_full):
+        best, found = scorer(head, hidden, allowed)
+        assert best == want and found == pytest.approx(sure, abs=1e-4) and found[0] == 0
 
 
 def test_argmax_flips_are_none_in_fp32_and_counted_in_bf16(tokenizer, constraints, requests, scratch):
@@ -213,7 +230,7 @@ def test_an_output_that_is_forced_whole_takes_no_step(scratch, tokenizer, constr
     empty = request(constraints, "tcree", "words", "", 99)
     outputs, decoder = decoded(scratch, tokenizer, constraints, [empty])
     assert outputs == [{"output": "関係抽出:無い;イベント抽出:無い;", "truncated": False,
-                        "tokens": outputs[0]["tokens"], "steps": 0}] and decoder.forwards == 0
+                        "tokens": outputs[0]["tokens"], "steps": 0, "choices": ()}] and decoder.forwards == 0
 
 
 def test_requests_are_read_as_they_are_needed(scratch, tokenizer, constraints):
