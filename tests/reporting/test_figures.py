@@ -7,6 +7,7 @@ import types
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.font_manager import findfont, FontProperties
@@ -130,6 +131,18 @@ def test_saved_files_are_the_same_bytes_every_time(name: str, tmp_path) -> None:
     svg = first[1].read_text(encoding="utf-8")
     assert "<text" not in svg and "dc:date" not in svg and str(tmp_path) not in svg
     assert first[0].read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_last_bit_of_a_place_changes_no_byte(tmp_path) -> None:
+    def drawn(folder, left):
+        with style.canvas(3, 2, "t", "s", layout="none") as fig:
+            fig.add_axes([left, 0.3, 0.6, 0.4]).plot([0, 1])
+        return style.save(fig, tmp_path / folder, "f")[1].read_bytes()
+
+    first = drawn("a", 0.2)
+    assert b"clipPath id" in first
+    assert first == drawn("b", np.nextafter(0.2, 1))
+    assert first != drawn("c", 0.21)
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch) -> None:

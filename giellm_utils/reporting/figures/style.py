@@ -6,6 +6,7 @@ from IPAexGothic, which matplotlib-fontja installs.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import os
@@ -66,15 +67,25 @@ def save(fig: Figure, folder: str | Path, name: str) -> list[Path]:
         for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
             buffer = io.BytesIO()
             fig.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
+            drawn = buffer.getvalue() if suffix == "png" else _named_by_content(buffer.getvalue())
             path = folder / f"{name}.{suffix}"
             part = path.with_name(f".{path.name}.{os.getpid()}.part")
             try:
-                part.write_bytes(buffer.getvalue())
+                part.write_bytes(drawn)
                 os.replace(part, path)
             finally:
                 part.unlink(missing_ok=True)
             paths.append(path)
     return paths
+
+
+def _named_by_content(svg: bytes) -> bytes:
+    """Every clip path named by what is written of it. matplotlib hashes the unrounded numbers, whose last
+    bits the layout's solver leaves differing now and then: other names for the same drawing."""
+    for name, inside in re.findall(rb'<clipPath id="(p[0-9a-f]+)">\s*(.*?)\s*</clipPath>', svg, re.DOTALL):
+        new = b"c" + hashlib.sha1(inside).hexdigest()[:10].encode()
+        svg = svg.replace(b'"' + name + b'"', b'"' + new + b'"').replace(b"#" + name + b")", b"#" + new + b")")
+    return svg
 
 
 def wrap(text: str, columns: int) -> str:
