@@ -1,4 +1,4 @@
-"""The benchmarks' result files (results/bench, results/token_costs) as Markdown tables."""
+"""The measurements' result files (results/bench, token_costs, training, plan) as Markdown tables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from giellm_utils.evaluation.score import COMPARED
+from giellm_utils.reporting.plan_tables import plan_table
 from giellm_utils.reporting.tables import rows_to_markdown
 
 #: What a system's speed is given as a multiple of: the letter in its title -> its key in the result file.
@@ -84,5 +85,5 @@ def training_table(result: Mapping[str, Any]) -> str:
 
 
 #: Folder below results/ -> the table of one of its files.
-TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {"bench": decoding_table, "token_costs": token_table,
-                                                            "training": training_table}
+TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "bench": decoding_table, "token_costs": token_table, "training": training_table, "plan": plan_table}

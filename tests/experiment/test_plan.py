@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
+from giellm_utils.core import artifacts
 from giellm_utils.core.artifacts import TokenCosts, TokensFile
-from giellm_utils.core.plan_record import FORCED
+from giellm_utils.core.paths import ROOT
+from giellm_utils.core.plan_record import FORCED, PlanFile
 from giellm_utils.core.schema import Record
-from giellm_utils.experiment.plan import check_memory
+from giellm_utils.experiment.plan import check_memory, work_of
 from giellm_utils.experiment.profile import load_profile
+from giellm_utils.training.plan import Planner, Way
+from giellm_utils.training.planning import hardware
 
 
 def test_a_run_refuses_what_memory_cannot_hold_unless_forced(monkeypatch):
@@ -23,3 +29,21 @@ def test_a_run_refuses_what_memory_cannot_hold_unless_forced(monkeypatch):
     monkeypatch.setenv(FORCED, "1")
     check_memory(profile, costs, records)
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("name, machine", [("giellm-7b", "8xA800-80GB"), ("giellm-13b-jp", "1xA800-80GB")])
+def test_the_committed_plans_are_what_is_computed_today(name, machine, tmp_path, monkeypatch):
+    """From the published configurations alone: no run, no weights, no network."""
+    monkeypatch.setenv("GIELLM_RUNS_DIR", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    committed = {p.profile: p for p in artifacts.read(ROOT / "results" / "plan" / f"{machine}.json",
+                                                      PlanFile).plans}[name]
+    profile = load_profile(name)
+    work, _ = work_of(profile)
+    found = hardware.parse(machine)
+    assert (committed.count, committed.capacity) == (found.count, found.capacity)
+    planner = Planner(profile.model, profile.training, work, cpu=False)
+    own = Way.of(profile.training, found.count)
+    assert planner.memory(own, found.count, committed.batch) == committed.own.memory
+    assert planner.smallest(own, committed.batch) == committed.own.smallest
+    assert (work.sequences, work.longest) == (committed.effort.sequences, committed.longest)

@@ -1,0 +1,71 @@
+"""The plans of results/plan (giellm plan --out) as Markdown tables. Computed, never run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from giellm_utils.core.plan_record import GIB, METHODS, Option, Plan, PlanFile, STRATEGIES
+from giellm_utils.reporting.tables import rows_to_markdown
+
+#: How every table, figure and page of plans says where its numbers come from.
+COMPUTED = "Computed from the models' published configurations, not run here"
+#: Columns of memory: head -> parts of core.plan_record.Memory that it adds up.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "weights": ("parameters", "copies", "gathered"), "gradients": ("gradients",),
+    "AdamW": ("optimizer",), "activations": ("activations",), "logits, loss": ("logits",),
+    "temporary, framework": ("temporary", "overhead")}
+
+
+def grouped(option: Option) -> dict[str, float]:
+    """GiB of one device by the heads of GROUPS; they add up to the option's total."""
+    return {head: sum(getattr(option.memory, part) for part in parts) / GIB
+            for head, parts in GROUPS.items()}
+
+
+def gib(size: float) -> str:
+    """`9.31` or `36.1`: bytes as GiB with three digits."""
+    return f"{size / GIB:.2f}" if size < 10 * GIB else f"{size / GIB:.1f}"
+
+
+def way(option: Option) -> str:
+    """`full, FSDP2`"""
+    return f"{METHODS[option.method]}, {STRATEGIES[option.strategy]}"
+
+
+def fits(option: Option) -> str:
+    """Whether an option fits, or that our training refuses it (training.sharded)."""
+    return "refused" if option.refused else "yes" if option.fits else "no"
+
+
+def pairs(plan: Plan) -> list[tuple[Option, Option]]:
+    """Each way of a plan without and with gradient checkpointing."""
+    other = {(o.method, o.strategy): o for o in plan.options if o.checkpointing}
+    return [(o, other[o.method, o.strategy]) for o in plan.options if not o.checkpointing]
+
+
+def plan_table(result: Mapping[str, Any]) -> str:
+    """Memory of every way, then the work of the profiles' own way, of one file of results/plan."""
+    plans = PlanFile.model_validate(result).plans
+    first = plans[0]
+    memory = rows_to_markdown(
+        ("profile", "way", *GROUPS, "sum", "fits", "batch at most", "smallest machine",
+         "sum with checkpointing", "batch at most with it"),
+        [(p.profile, f"**{way(o)}**" if o == p.own else way(o), *(f"{x:.1f}" for x in grouped(o).values()),
+          gib(o.memory.total), fits(o), o.largest_batch, o.smallest, gib(c.memory.total), c.largest_batch)
+         for p in plans for o, c in pairs(p)])
+    work = rows_to_markdown(
+        ("profile", "base model", "parameters", "the profile's way", "it needs", "of", "smallest machine",
+         "steps", "FLOPs", "hours", "states under ZeRO-3 (DeepSpeed's estimator)",
+         "activations of a sequence (Megatron's formula)"),
+        [(p.profile, p.model, f"{p.parameters / 1e9:.2f} × 10⁹", f"{way(p.own)}: {fits(p.own)}",
+          f"{gib(p.own.memory.total)} GiB", f"{gib(p.capacity)} GiB", p.own.smallest, f"{p.effort.steps:,}",
+          f"{p.effort.flops:.2g}", None if p.effort.hours is None else f"{p.effort.hours:.2g}",
+          f"{gib(p.published.zero3_states)} GiB",
+          f"{gib(p.published.activations_fused)} to {gib(p.published.activations)} GiB") for p in plans])
+    return (f"{COMPUTED}: {first.devices}, {gib(first.capacity)} GiB usable a device, {first.dtype}, "
+            f"{first.batch} sequence{'s' if first.batch > 1 else ''} a device, the longest of "
+            f"{first.longest} tokens with loss on {first.longest_targets}. GiB of one device at the moment "
+            "of a step that holds most (gradients are 0 where that is the beginning of the backward pass); "
+            "bold: the profile's own way; refused: our training does not start that way.\n\n"
+            f"{memory}\n{work}\nTaken for granted: {'; '.join(first.assumed)}.\n")

@@ -1,0 +1,52 @@
+"""Plans as table, figure and page: what each shows, and that it says that nothing was run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from matplotlib import pyplot as plt
+
+from giellm_utils.core import artifacts
+from giellm_utils.core.files import read_json
+from giellm_utils.core.paths import ROOT
+from giellm_utils.core.plan_record import GIB, PARTS, PlanFile
+from giellm_utils.reporting.figures import plan as plan_figure
+from giellm_utils.reporting.plan_tables import COMPUTED, grouped, GROUPS, plan_table, way
+from support.figures import assert_nothing_overlaps, texts
+
+PLANS = sorted((ROOT / "results" / "plan").glob("*.json"))
+EIGHT = ROOT / "results" / "plan" / "8xA800-80GB.json"
+
+
+def test_every_part_stands_in_one_group():
+    assert sorted(part for parts in GROUPS.values() for part in parts) == sorted(PARTS)
+    assert set(plan_figure.LOOKS) == set(GROUPS)
+
+
+def test_the_table_adds_up_and_says_what_it_is():
+    plans = artifacts.read(EIGHT, PlanFile).plans
+    assert [p.profile for p in plans] == ["giellm-7b", "giellm-13b", "giellm-13b-jp"]
+    text = plan_table(read_json(EIGHT))
+    assert text.startswith(COMPUTED) and "not run here" in COMPUTED and "Taken for granted: 4,500" in text
+    own = [line for line in text.splitlines() if "**full, FSDP2**" in line]
+    assert len(own) == 3 and all("| yes |" in line for line in own)
+    for plan in plans:
+        assert sum(grouped(plan.own).values()) == pytest.approx(plan.own.memory.total / GIB)
+        assert f"| {plan.profile} | {plan.model} |" in text and plan.own.smallest in text
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda p: p.stem)
+def test_the_figure_shows_each_way_once_beside_the_devices_memory(path: Path):
+    plans = artifacts.read(path, PlanFile).plans
+    fig = plan_figure.draw(read_json(path))
+    shown, ticks = texts(fig), [t.get_text() for t in fig.axes[0].get_yticklabels()]
+    assert_nothing_overlaps(fig)
+    wanted = [way(o) for p in plans for o in p.options
+              if not o.checkpointing and not o.refused and (p.count == 1 or o.strategy != "one")]
+    assert ticks == wanted and any("GiB usable" in text for text in shown)
+    assert all(f"{p.profile}: {p.model}" in shown for p in plans)
+    assert any(COMPUTED in text for text in shown)
+    [line] = [x for x in fig.axes[0].lines if x.get_linestyle() == "--"]
+    assert line.get_xdata()[0] == pytest.approx(plans[0].capacity / GIB)
+    plt.close(fig)
