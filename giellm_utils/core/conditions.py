@@ -9,13 +9,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from giellm_utils.core.schema import Level
 from giellm_utils.core.settings import ConfigError, Section
 
 #: The task part of an address whose training holds all tasks of its profile.
 MIXTURE = "mixture"
+#: Where the labels of a training come from (training.partners); the level that a partner replaces is not
+#: scored, so each stands with the level that is.
+Partner = Literal["gold", "random-words", "length-label"]
+SCORED: dict[Partner, Level] = {"random-words": "text", "length-label": "words"}
 
 
 class Look(Section):
@@ -31,27 +35,47 @@ class Condition(Section):
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     title: str
     look: Look
-    #: Levels asked for, each in a sequence of its own; one so far, for no decoder puts two together yet.
-    levels: tuple[Level, ...] = Field(min_length=1, max_length=1)
+    #: Levels asked for, each in a sequence of its own: one, or text and words side by side.
+    levels: tuple[Level, ...] = Field(min_length=1, max_length=2)
     #: Where the labels come from: gold is the record's own.
-    partner: Literal["gold"] = "gold"
+    partner: Partner = "gold"
     #: Order of the levels in a joint target.
     order: Literal["text-first"] = "text-first"
     #: How target tokens are weighed: all alike.
     loss: Literal["tokens"] = "tokens"
-    #: What is held equal between conditions: sequences, hence steps.
-    budget: Literal["sequences"] = "sequences"
+    #: What is held equal between conditions. sequences: hence texts and steps. texts: each gives a sequence
+    #: a level, so with two levels the sequences and, at the same epochs, the steps are twice as many.
+    budget: Literal["sequences", "texts"] = "sequences"
+
+    @model_validator(mode="after")
+    def _is_one_that_can_be_scored(self) -> Condition:
+        if len(self.levels) == 2 and self.levels != ("text", "words"):
+            raise ValueError(f"levels {', '.join(self.levels)} cannot be put together: two are text, words")
+        if self.budget != ("sequences" if len(self.levels) == 1 else "texts"):
+            raise ValueError(f"budget is {self.budget}: with one level sequences are held equal, with two "
+                             "texts")
+        if self.partner != "gold" and self.levels != ("joint",):
+            raise ValueError(f"partner {self.partner} stands in a joint target: levels must be joint")
+        return self
 
     @property
     def scored(self) -> Level:
-        """The level at which its answers are scored."""
-        return self.levels[0]
+        """The level at which its answers are scored: that of its answers, without what a partner replaced."""
+        if self.partner != "gold":
+            return SCORED[self.partner]
+        return self.levels[0] if len(self.levels) == 1 else "joint"
 
 
 CONDITIONS: dict[str, Condition] = {c.name: c for c in (
     Condition(name="joint", title="joint", look=Look(colour="#0072B2", marker="o"), levels=("joint",)),
     Condition(name="text", title="text only", look=Look(colour="#E69F00", marker="s"), levels=("text",)),
     Condition(name="words", title="words only", look=Look(colour="#009E73", marker="D"), levels=("words",)),
+    Condition(name="two-task", title="two-task", look=Look(colour="#56B4E9", marker="^"),
+              levels=("text", "words"), budget="texts"),
+    Condition(name="placebo-words", title="placebo words", look=Look(colour="#D55E00", marker="<"),
+              levels=("joint",), partner="random-words"),
+    Condition(name="placebo-label", title="placebo label", look=Look(colour="#CC79A7", marker="X"),
+              levels=("joint",), partner="length-label"),
 )}
 
 

@@ -87,6 +87,22 @@ def read_answers(path: Path) -> list[Answer]:
     return [Answer.from_json(row["answer"]) for row in read_rows(path)]
 
 
+def join(text: Answer, words: Answer) -> Answer:
+    """One joint answer of two for one text, asked for the label alone and for the words alone: the label of
+    the one, the items of the other, what either is found wanting in."""
+    problems = tuple(dict.fromkeys((*text.problems, *words.problems)))
+    return Answer(text.label, words.items, problems, text.raw + words.raw)
+
+
+def write_joined(text: Path, words: Path, path: Path) -> None:
+    """The prediction files of the levels text and words, of the same records, as one of level joint."""
+    write_jsonl(path, [
+        {**a, "level": "joint",
+         "answer": join(Answer.from_json(a["answer"]), Answer.from_json(b["answer"])).to_json(),
+         **{key: a[key] + b[key] for key in ("tokens", "steps") if key in a}}
+        for a, b in zip(read_rows(text), read_rows(words), strict=True)])
+
+
 def _row(fmt: Format, record: Record, level: Level, output: Mapping[str, Any]) -> dict[str, Any]:
     answer, gold = fmt.parse(output["output"], level, record.text), gold_answer(record)
     return {"id": record.id, "task": record.task, "level": level, "text": record.text,

@@ -47,11 +47,13 @@ def read_decoded(path: Path) -> Decoded | None:
 class Decoder:
     """The model in one training's `folder`, decoded at `level` as the profile says.
 
-    Loaded when first needed. Texts are at most generation.minutes in the making: GenerationError then.
+    Loaded when first needed, or that of `beside`, another level of the same training. Texts are at most
+    generation.minutes in the making: GenerationError then.
     """
 
-    def __init__(self, folder: Path, level: Level, config: GenerationConfig) -> None:
-        self.folder, self.level, self.config = folder, level, config
+    def __init__(self, folder: Path, level: Level, config: GenerationConfig,
+                 beside: Decoder | None = None) -> None:
+        self.folder, self.level, self.config, self.beside = folder, level, config, beside
 
     @cached_property
     def card(self) -> Card:
@@ -67,6 +69,8 @@ class Decoder:
         """The trained model with what belongs to it."""
         from giellm_utils.models.bundle import open_bundle
 
+        if self.beside:
+            return self.beside.bundle
         return open_bundle(self.folder)
 
     @cached_property
@@ -74,6 +78,8 @@ class Decoder:
         """The grammars of every task."""
         from giellm_utils.inference.matcher import constraints
 
+        if self.beside:
+            return self.beside.constraints
         bundle = self.bundle
         return constraints(bundle.tokenizer, bundle.formats, bundle.max_items, bundle.rows)
 
@@ -82,6 +88,8 @@ class Decoder:
         """The tokens by their text, for restricted vocabularies."""
         from giellm_utils.models.pieces import PieceIndex
 
+        if self.beside:
+            return self.beside.pieces
         return PieceIndex(self.bundle.tokenizer)
 
     def release(self) -> None:
@@ -97,12 +105,12 @@ class Decoder:
     def is_written(self, records: Sequence[Record], task: str, decoding: Decoding, path: Path) -> bool:
         """Whether `path` holds the finished predictions of just this model, these records and settings."""
         decoded = read_decoded(path)
-        return decoded is not None and decoded.fingerprint == self._fingerprint(records, task, decoding)
+        return decoded is not None and decoded.fingerprint == self.fingerprint(records, task, decoding)
 
     def write(self, records: Sequence[Record], task: str, decoding: Decoding, path: Path,
               show: Callable[[str], Any] = print) -> None:
         """Write the predictions for records of one task to `path`, unless they are there already."""
-        wanted, before = self._fingerprint(records, task, decoding), read_decoded(path)
+        wanted, before = self.fingerprint(records, task, decoding), read_decoded(path)
         if before and before.fingerprint == wanted:
             return
         if before:
@@ -121,7 +129,7 @@ class Decoder:
         artifacts.write(sidecar(path), Decoded(fingerprint=wanted, items_per_second=speed))
         sidecar(begun).unlink()
 
-    def _fingerprint(self, records: Sequence[Record], task: str, decoding: Decoding) -> dict[str, Any]:
+    def fingerprint(self, records: Sequence[Record], task: str, decoding: Decoding) -> dict[str, Any]:
         """All that the predictions of one task depend on, ready for JSON."""
         card = self.card.tasks[task]
         fmt = self._formats[task]
@@ -158,3 +166,60 @@ class Decoder:
             strings = [*fmt.fixed_strings(), *(fmt.prompt(r.text, self.level) for r in records)]
             model = restricted(model, self.pieces.ids_for(strings))
         return partial(predictions.write_free, model, bundle.tokenizer, *rest)
+
+
+class JoinedDecoder:
+    """The model in one training's `folder`, asked for text label and words in two prompts, and both answers
+    put together into joint ones (predictions.join); to its callers a Decoder.
+
+    Each level's answers lie beside the joint file, NAME.text.jsonl and NAME.words.jsonl, and are kept and
+    resumed as a Decoder's are. One model serves both.
+    """
+
+    def __init__(self, folder: Path, config: GenerationConfig) -> None:
+        self.text = Decoder(folder, "text", config)
+        self.words = Decoder(folder, "words", config, beside=self.text)
+
+    @property
+    def levels(self) -> tuple[Decoder, Decoder]:
+        return self.text, self.words
+
+    def release(self) -> None:
+        """Let go of the loaded model."""
+        for decoder in self.levels:
+            decoder.release()
+
+    def answers(self, records: Sequence[Record], task: str, decoding: Decoding) -> list[Answer]:
+        """Joint answers for records of one task, in order; nothing is kept."""
+        from giellm_utils.inference.predictions import join
+
+        both = (decoder.answers(records, task, decoding) for decoder in self.levels)
+        return [join(text, words) for text, words in zip(*both, strict=True)]
+
+    def is_written(self, records: Sequence[Record], task: str, decoding: Decoding, path: Path) -> bool:
+        """Whether `path` holds the finished predictions of just this model, these records and settings."""
+        decoded = read_decoded(path)
+        return decoded is not None and decoded.fingerprint == self._fingerprint(records, task, decoding)
+
+    def write(self, records: Sequence[Record], task: str, decoding: Decoding, path: Path,
+              show: Callable[[str], Any] = print) -> None:
+        """Write the predictions for records of one task to `path`, unless they are there already; their
+        speed counts both answers of a text."""
+        from giellm_utils.inference.predictions import write_joined
+
+        if self.is_written(records, task, decoding, path):
+            return
+        parts = [path.with_name(f"{path.stem}.{decoder.level}{path.suffix}") for decoder in self.levels]
+        for decoder, part in zip(self.levels, parts, strict=True):
+            decoder.write(records, task, decoding, part, show)
+        sidecar(path).unlink(missing_ok=True)
+        write_joined(*parts, path)
+        speeds = [decoded.items_per_second for part in parts if (decoded := read_decoded(part))]
+        speed = None if None in speeds else 1 / sum(1 / s for s in speeds)
+        artifacts.write(sidecar(path), Decoded(fingerprint=self._fingerprint(records, task, decoding),
+                                               items_per_second=speed))
+
+    def _fingerprint(self, records: Sequence[Record], task: str, decoding: Decoding) -> dict[str, Any]:
+        """All that the predictions of one task depend on, ready for JSON."""
+        return {f"{decoder.level}: {key}": value for decoder in self.levels
+                for key, value in decoder.fingerprint(records, task, decoding).items()}

@@ -24,7 +24,7 @@ from giellm_utils.formats.base import Format, FormatError
 from giellm_utils.inference.config import GenerationConfig
 from giellm_utils.models.spec import ModelConfig
 from giellm_utils.systems.base import Entry, System
-from giellm_utils.systems.decoder import Decoder
+from giellm_utils.systems.decoder import Decoder, JoinedDecoder
 from giellm_utils.systems.fingerprints import difference, digest, read_fingerprint
 from giellm_utils.training.config import LEARNED_FROM, TrainingConfig, TrainingJob
 
@@ -79,13 +79,18 @@ class FineTuned(System):
 
     def rows(self, records: Sequence[Record]) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
         """The sequences of the splits trained on, one split after the other, and those of dev where dev is
-        not trained on."""
+        not trained on; all with the labels of the condition's partner."""
+        from giellm_utils.training.partners import partnered
         from giellm_utils.training.sequences import build
 
-        def of(split: str) -> list[dict[str, str]]:
-            return build(self.formats, [r for r in records if r.split == split], *self.condition.levels)
-
         splits = self.training.splits
+        partner = partnered(self.condition.partner, {name: fmt.task for name, fmt in self.formats.items()},
+                            [r for r in records if r.split in splits], self.seed)
+
+        def of(split: str) -> list[dict[str, str]]:
+            return build(self.formats, [partner(r) for r in records if r.split == split],
+                         *self.condition.levels)
+
         return [row for split in splits for row in of(split)], [] if "dev" in splits else of("dev")
 
     def fingerprint(self, records: Sequence[Record]) -> dict[str, Any]:
@@ -174,9 +179,12 @@ class FineTuned(System):
     # -- decoding ------------------------------------------------------------------------------------
 
     @cached_property
-    def decoder(self) -> Decoder:
-        """What reads texts with the trained model."""
-        return Decoder(self.folder, self.level, self.generation)
+    def decoder(self) -> Decoder | JoinedDecoder:
+        """What reads texts with the trained model, at the level asked for in training; of a placebo's
+        answers only `level` is scored."""
+        if len(self.condition.levels) == 2:
+            return JoinedDecoder(self.folder, self.generation)
+        return Decoder(self.folder, self.condition.levels[0], self.generation)
 
     def predict(self, records: Sequence[Record]) -> list[Answer]:
         """Answers in the profile's first way of decoding. Raises GenerationError."""

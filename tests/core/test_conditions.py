@@ -23,6 +23,22 @@ def test_conditions_can_be_told_apart():
         assert len(set(values)) == len(CONDITIONS)
 
 
+def test_what_a_partner_replaced_is_not_scored():
+    scored = {name: c.scored for name, c in CONDITIONS.items()}
+    assert scored == {"joint": "joint", "text": "text", "words": "words", "two-task": "joint",
+                      "placebo-words": "text", "placebo-label": "words"}
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"levels": ("words", "text")}, "levels words, text cannot be put together"),
+    ({"levels": ("text", "words")}, "budget is sequences: with one level sequences are held equal"),
+    ({"budget": "texts"}, "budget is texts"),
+    ({"levels": ("text",), "partner": "random-words"}, "random-words stands in a joint target")])
+def test_conditions_that_could_not_be_scored_are_refused(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        Condition(**{**CONDITIONS["joint"].model_dump(), **changes})
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_answers_are_scored_at_the_level_that_was_asked_for(level):
     made = Condition(name="c", title="c", look=Look(colour="#000000", marker="o"), levels=(level,))

@@ -7,12 +7,14 @@ import json
 import pytest
 import torch
 
+from giellm_utils.core.answer import Answer, Problem
 from giellm_utils.core.conditions import CONDITIONS
+from giellm_utils.core.schema import Item
 from giellm_utils.data.registry import load_dataset
 from giellm_utils.formats.giellm import GiellmFormat
 from giellm_utils.inference.config import GenerationConfig
 from giellm_utils.inference.plain import GenerationError
-from giellm_utils.inference.predictions import read_answers
+from giellm_utils.inference.predictions import join, read_answers
 from giellm_utils.models.bundle import BundleError, card_of_training, write_card
 from giellm_utils.models.load import load_model, load_tokenizer
 from giellm_utils.systems.decoder import Decoder, read_decoded, sidecar
@@ -107,6 +109,18 @@ def test_what_was_begun_with_other_settings_begins_again_and_the_old_file_stays(
     decoder(folder, batch_size=3).write(RECORDS, "scnm", "free", path)
     assert "joint.scnm.jsonl.partial: begun with other settings, begins again" in capsys.readouterr().out
     assert json.loads(sidecar(path).read_text())["fingerprint"]["batch size"] == 3
+
+
+def test_two_answers_are_put_together():
+    items = (Item("entity", "人名", ("田中",)),)
+    text = Answer("社会", problems=(Problem("truncated", ""),), raw="<社会>")
+    problems = (Problem("bad_item", "x"), Problem("truncated", ""))
+    words = Answer(None, items, problems, "固有表現抽出:人名;田中")
+    both = join(text, words)
+    assert (both.label, both.items, both.truncated, both.well_formed) == ("社会", items, True, False)
+    assert [p.name for p in both.problems] == ["truncated", "bad_item"]
+    assert both.raw == "<社会>固有表現抽出:人名;田中"
+    assert join(Answer("社会"), Answer(None, items)) == Answer("社会", items)
 
 
 def test_a_folder_without_a_training_is_named(tmp_path):

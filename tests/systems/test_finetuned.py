@@ -11,20 +11,26 @@ from giellm_utils.core.conditions import CONDITIONS, folder
 from giellm_utils.core.schema import Record
 from giellm_utils.core.settings import load_yaml
 from giellm_utils.data.registry import load_dataset
+from giellm_utils.evaluation.score import score_documents
 from giellm_utils.formats.base import FormatError
 from giellm_utils.formats.giellm import GiellmFormat
 from giellm_utils.formats.registry import FORMATS
 from giellm_utils.inference.config import GenerationConfig
+from giellm_utils.inference.predictions import read_answers
 from giellm_utils.models.bundle import read_card
 from giellm_utils.models.spec import ModelConfig
 from giellm_utils.models.tokens import schema_tokens
+from giellm_utils.systems.decoder import Decoder, read_decoded
 from giellm_utils.systems.finetuned import ENTRIES, FineTuned
+from giellm_utils.systems.fingerprints import digest
 from giellm_utils.training.config import TrainingConfig, TrainingJob
 from giellm_utils.training.launch import TrainingFailed
 from support.experiments import hashes
 
 DATA = load_dataset("scnm", "embedded")
 RECORDS = [*DATA.split("train")[:10], *DATA.split("dev")[:3], *DATA.split("test")[:3]]
+#: Of the trainings of `system` on RECORDS, as they were before there were other conditions than these.
+FINGERPRINTS = {"joint": "3cb9fd74819a", "text": "6227c1db4bee", "words": "ebb161655b8d"}
 OPTIONS = {"method": "full", "max_steps": 3, "batch_size": 4, "save_steps": 1, "log_steps": 1,
            "keep_checkpoints": True}
 
@@ -160,9 +166,63 @@ def test_answers_read_nothing_of_a_record_but_its_text(trained):
 
 
 def test_every_condition_stands_in_the_registry():
-    assert [(e.name, e.title, e.level, e.order) for e in ENTRIES] == [
-        ("joint", "joint", "joint", 0), ("text", "text only", "text", 1), ("words", "words only", "words", 2)]
+    assert [(e.name, e.title, e.level, e.order) for e in ENTRIES[:4]] == [
+        ("joint", "joint", "joint", 0), ("text", "text only", "text", 1), ("words", "words only", "words", 2),
+        ("two-task", "two-task", "joint", 3)]
+    assert [e.name for e in ENTRIES] == list(CONDITIONS)
     assert [e.look for e in ENTRIES] == [c.look for c in CONDITIONS.values()]
+
+
+def test_two_tasks_are_trained_side_by_side_and_answered_together(in_process, tmp_path):
+    made = system(tmp_path, "two-task", max_steps=None, epochs=1)
+    rows, _ = made.rows(RECORDS)
+    fmt = GiellmFormat(DATA.task)
+    assert [(r["id"], r["target"]) for r in rows[:4]] == [
+        (r.id, fmt.target(r, level)) for r in RECORDS[:2] for level in ("text", "words")]
+    made.fit(RECORDS)
+    assert made.summary.sequences == 2 * 13 and made.summary.steps == -(-26 // 4)
+    assert read_card(made.folder / "model").tasks["scnm"].budgets == {"text": 8, "words": 20}
+    for way in ("free", "constrained"):
+        path, alone = tmp_path / f"seed-7.{way}.jsonl", {}
+        made.decoder.write(RECORDS[-3:], "scnm", way, path)
+        for level in ("text", "words"):
+            decoder = Decoder(made.folder, level, made.generation)
+            alone[level] = decoder.answers(RECORDS[-3:], "scnm", way)
+            assert decoder.is_written(RECORDS[-3:], "scnm", way, tmp_path / f"seed-7.{way}.{level}.jsonl")
+        answers = read_answers(path)
+        assert [(a.label, a.items) for a in answers] == [
+            (t.label, w.items) for t, w in zip(alone["text"], alone["words"], strict=True)]
+        assert answers == made.decoder.answers(RECORDS[-3:], "scnm", way)
+        assert all(a.label and a.well_formed for a in answers) or way == "free"
+        assert made.decoder.is_written(RECORDS[-3:], "scnm", way, path) and read_decoded(path)
+        assert score_documents(DATA.task, RECORDS[-3:], made.level, answers)["all"].notna().all()
+    before = hashes(tmp_path)
+    system(tmp_path, "two-task").decoder.write(RECORDS[-3:], "scnm", "free", tmp_path / "seed-7.free.jsonl")
+    assert hashes(tmp_path) == before, "what is there is kept"
+
+
+@pytest.mark.parametrize("condition, kept", [("placebo-words", 0), ("placebo-label", 2)])
+def test_a_placebo_is_learnt_in_the_form_of_joint(in_process, tmp_path, condition, kept):
+    made, joint = system(tmp_path, condition), system(tmp_path)
+    (rows, _), (gold, _) = made.rows(RECORDS), joint.rows(RECORDS)
+    assert [r["prompt"] for r in rows] == [r["prompt"] for r in gold]
+    left = [[r["target"].partition("固有表現抽出")[kept] for r in of] for of in (rows, gold)]
+    assert left[0] == left[1] and [r["target"] for r in rows] != [r["target"] for r in gold]
+    fmt = GiellmFormat(DATA.task)
+    assert all(not fmt.parse(r["target"], "joint", RECORDS[i].text).problems for i, r in enumerate(rows))
+    assert made.rows(RECORDS) == made.rows(RECORDS) != system(tmp_path, condition, seed=8).rows(RECORDS)
+    made.fit(RECORDS)
+    answers = made.predict(RECORDS[-3:])
+    frame = score_documents(DATA.task, RECORDS[-3:], made.level, answers)
+    assert made.level == {"placebo-words": "text", "placebo-label": "words"}[condition]
+    assert frame["all"].isna().all() and frame["tl" if made.level == "text" else "wl_set"].notna().all()
+
+
+def test_fingerprints_of_trainings_that_stand_do_not_change(tmp_path):
+    """Weights of joint, text and words that were trained before the other conditions came are kept."""
+    found = {name: digest([system(tmp_path, name, splits=["train"]).fingerprint(RECORDS)])[:12]
+             for name in ("joint", "text", "words")}
+    assert found == FINGERPRINTS
 
 
 def test_a_damaged_fingerprint_is_no_traceback(trained, in_process):
