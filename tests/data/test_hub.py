@@ -220,7 +220,7 @@ def test_no_network(tmp_path: Path) -> None:
             f"try: load_dataset({str(path)!r})\n"
             "except HubError as error: print(error)")
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT,
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=ROOT,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")})
     assert "cannot be had from the Hub (LocalEntryNotFoundError)" in result.stdout, result.stderr
     assert result.stdout.count("\n") == 1

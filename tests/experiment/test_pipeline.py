@@ -136,7 +136,7 @@ def test_a_second_run_skips_every_stage(smoke, child_environment):
     start = time.monotonic()
     done = giellm(child_environment, "run", "--profile", "smoke")
     assert done.returncode == 0 and done.stdout.count("unchanged, skipped") == 6
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
 
 
 def test_a_changed_run_takes_over_what_the_change_does_not_touch(smoke, child_environment):

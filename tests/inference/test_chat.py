@@ -28,7 +28,7 @@ def asked(reply: Reply, api: str = "chat", **parameters):
     """What one request gets from a server that answers `reply`, and the server."""
     content = (("system", "s"), ("user", "問い")) if api == "chat" else "例\n\n問い\n"
     with OpenAIServer(lambda *_: reply) as server:
-        client = ChatClient(Endpoint(server.url, "m", KEY), timeout=0.5)
+        client = ChatClient(Endpoint(server.url, "m", KEY), timeout=0.5 if reply.wait else 60)
         return client.ask(Question(api, content, {**BOUND, **parameters})), server
 
 

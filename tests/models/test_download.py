@@ -102,4 +102,4 @@ def test_offline_is_one_sentence_at_once(tmp_path):
         "ModelError: model 'org/model' cannot be loaded (the Hub cannot be reached, and its cache here lacks "
         "it); give a local folder, a Hub id that you can reach, or one of gemma-3-270m-q4km, "
         "smollm2-135m-instruct\n")
-    assert time.monotonic() - start < 60  # nearly all of it imports; the client's own retries took 78 s
+    assert time.monotonic() - start < 75  # nearly all of it imports; the client's own retries took 78 s
