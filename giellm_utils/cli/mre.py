@@ -131,7 +131,7 @@ def status(experiment: ExperimentOption = "mre", cells: CellsOption = Path("resu
     loaded = grid.load_grid(experiment)
     found = grid.status(loaded, cells)
     for stage in loaded.stages:
-        done, left = ([a for a in some if a.stage == stage.name] for some in (found.done, found.left))
+        done, left = ([a for a in some if a.stage == stage] for some in (found.done, found.left))
         typer.echo(f"{stage.name:4} {len(done)} of {len(done) + len(left)} cells"
                    + (f"; next {left[0]}" if left else ""))
     if found.seconds_left is not None:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from giellm_utils.core import conditions
 from giellm_utils.core.artifacts import Decoding
-from giellm_utils.core.cells import Cell
+from giellm_utils.core.cells import Cell, MAIN, SLUG
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.paths import ROOT, shown
 from giellm_utils.core.settings import ConfigError, load_yaml, Section
@@ -48,9 +48,17 @@ class QueueError(GiellmError, RuntimeError):
 
 
 class GridStage(Section):
-    """A block of the queue: every dataset x condition x seed of it."""
+    """A block of the queue: every dataset x condition x seed of it.
+
+    `arm`: of its cells (core.cells), main where the budget is the experiment's. `texts`: trained on at most so
+    many, the first by text hash. `training`: keys of the experiment's section that are others here, whatever
+    was chosen for a condition.
+    """
 
     name: str
+    arm: str = Field(MAIN, pattern=SLUG)
+    texts: int | None = Field(None, ge=1)
+    training: dict[str, Any] = Field(default_factory=dict)
     datasets: list[str] = Field(min_length=1)
     conditions: list[str] = Field(min_length=1)
     seeds: list[int] = Field(min_length=1)
@@ -87,29 +95,42 @@ class Grid(Section):
     limit: dict[str, int] = Field(default_factory=dict)
     stages: list[GridStage] = Field(min_length=1)
 
-    def training_of(self, condition: str) -> TrainingConfig:
-        """The section `training` with what was chosen for `condition`; raises ValueError for a bad key."""
+    @model_validator(mode="after")
+    def _arms_are_apart(self) -> Grid:
+        for stage in self.stages:
+            other = stage.texts is not None or stage.training
+            if other and stage.arm == MAIN:
+                raise ValueError(f"stage {stage.name} trains in another way than the experiment: give it an "
+                                 "arm of its own")
+            for condition in stage.conditions:
+                self.training_of(condition, stage)
+        return self
+
+    def training_of(self, condition: str, stage: GridStage) -> TrainingConfig:
+        """The section `training` with what the stage says and what was chosen for `condition`; raises
+        ValueError for a bad key."""
         return TrainingConfig.model_validate({**self.training.model_dump(), "conditions": [condition],
-                                              **self.chosen.get(condition, {})})
+                                              **self.chosen.get(condition, {}), **stage.training})
 
     def profile(self, address: Address, task: str) -> Profile:
         """One cell as a run of its own."""
         return Profile(name=self.name, description=str(address), seed=address.seed,
                        data=DataConfig(tasks=[task], source="open"), format=self.format, model=self.model,
-                       training=self.training_of(address.condition), generation=self.generation)
+                       training=self.training_of(address.condition, address.stage),
+                       generation=self.generation)
 
 
 class Address(NamedTuple):
-    """One cell to come: where it lies and how it is decoded."""
+    """One cell to come: the stage it belongs to, and where it lies."""
 
-    stage: str
+    stage: GridStage
     dataset: str
     condition: str
     seed: int
-    decodings: tuple[Decoding, ...]
 
     def __str__(self) -> str:
-        return f"{self.dataset}/{self.condition}/seed-{self.seed}"
+        arm = "" if self.stage.arm == MAIN else f"{self.stage.arm}/"
+        return f"{self.dataset}/{self.condition}/{arm}seed-{self.seed}"
 
     def path(self, cells: Path) -> Path:
         return cells / f"{self}.json.gz"
@@ -148,16 +169,17 @@ def queue(grid: Grid) -> Iterator[Address]:
         for seed in stage.seeds:
             for dataset in stage.datasets:
                 for condition in stage.conditions:
-                    yield Address(stage.name, dataset, condition, seed, tuple(stage.decodings))
+                    yield Address(stage, dataset, condition, seed)
 
 
 def settings(grid: Grid, address: Address) -> dict[str, Any]:
     """All that a cell depends on besides its data and code, ready for JSON."""
-    training = grid.training_of(address.condition).model_dump(mode="json")
-    return {"format": grid.format.model_dump(mode="json"), "model": grid.model.model_dump(mode="json"),
+    training = grid.training_of(address.condition, address.stage).model_dump(mode="json")
+    fewer = {"texts": address.stage.texts} if address.stage.texts else {}
+    return {**fewer, "format": grid.format.model_dump(mode="json"), "model": grid.model.model_dump(mode="json"),
             "training": {key: training[key] for key in LEARNED_FROM},
             "batch_size": grid.generation.batch_size, "vocabulary": grid.generation.vocabulary,
-            "limit": grid.limit.get(address.dataset), "decodings": list(address.decodings)}
+            "limit": grid.limit.get(address.dataset), "decodings": list(address.stage.decodings)}
 
 
 def status(grid: Grid, cells: Path) -> Left:
@@ -186,7 +208,7 @@ def run(grid: Grid, runs: Path, cells: Path, *, cells_at_most: int | None = None
     """
     finished = 0
     for address in status(grid, cells).left[:cells_at_most]:
-        show(f"[{address.stage}] {address}")
+        show(f"[{address.stage.name}] {address}")
         cell = make(grid, address, runs / grid.name, show)
         path = write_cell(cells, cell)
         finished += 1
@@ -204,15 +226,18 @@ def make(grid: Grid, address: Address, runs: Path, show: Show = print) -> Cell:
     task, formats = dataset.task, {dataset.task.name: make_format(grid.format.name, dataset.task)}
     profile = grid.profile(address, task.name)
     costs = costs_and_budgets(load_tokenizer(grid.model), formats, dataset.records)
-    system = fine_tuned(profile, runs / address.dataset, address.condition, formats, costs)
-    system.fit(dataset.records, show)
+    folder = runs / address.dataset / ("" if address.stage.arm == MAIN else address.stage.arm)
+    system = fine_tuned(profile, folder, address.condition, formats, costs)
+    splits = profile.training.splits
+    learned = sample((r for r in dataset.records if r.split in splits), address.stage.texts)
+    system.fit([*learned, *(r for r in dataset.records if r.split not in splits)], show)
     summary = system.summary
     if summary.stopped_by_minutes:
         raise QueueError(f"{address} was stopped by training.minutes after {summary.steps} of "
                          f"{summary.planned_steps} steps: raise it in the experiment and run again")
     records = sample(of_task(dataset.records, task.name, "test"), grid.limit.get(address.dataset))
     answers, spent = {}, {}
-    for way in address.decodings:
+    for way in address.stage.decodings:
         path = system.folder.parent / f"seed-{address.seed}.{way}.jsonl"
         start = time.monotonic()
         system.decoder.write(records, task.name, way, path, show)
@@ -225,8 +250,7 @@ def make(grid: Grid, address: Address, runs: Path, show: Show = print) -> Cell:
     now = machine()
     return make_cell(
         task, records, system.level, answers, task=address.dataset, condition=address.condition,
-        seed=address.seed, split="test",
-        texts=len([r for r in dataset.records if r.split in profile.training.splits]),
+        arm=address.stage.arm, seed=address.seed, split="test", texts=len(learned),
         settings=settings(grid, address), seconds=summary.seconds, decoding_seconds=spent,
         machine=f"{now.processors} x {now.processor}", git=git_revision())
 

@@ -38,8 +38,8 @@ def test_the_shipped_experiment_is_valid_and_every_prefix_is_whole():
     first = [(a.dataset, a.condition, a.seed) for a in cells[:6]]
     assert first == [(d, c, 1) for d in ("scnm", "tcree") for c in ("joint", "text", "words")]
     assert len({a.path(grid.ROOT) for a in cells}) == len(cells)
-    assert {c: shipped.training_of(c).output_rows for c in ("joint", "words")} == {"joint": "texts",
-                                                                                   "words": "texts"}
+    assert {shipped.training_of(a.condition, a.stage).output_rows for a in cells} == {"texts"}
+    assert {shipped.training_of(a.condition, a.stage).learning_rate for a in cells} == {5e-4}
 
 
 def test_the_queue_is_worked_off_once(few, in_process, tmp_path):
@@ -74,8 +74,32 @@ def test_other_settings_replace_nothing(few, in_process, tmp_path):
     assert grid.status(small(chosen={"text": {"learning_rate": 5e-4}}), tmp_path / "mre").done
 
 
+def test_an_arm_trains_on_fewer_texts_and_lies_apart(few, in_process, tmp_path):
+    arm = {**STAGE, "name": "curve", "arm": "texts-4", "texts": 4, "training": {"max_steps": 1}, "seeds": [1]}
+    both = small(stages=[{**STAGE, "seeds": [1]}, arm], chosen={"joint": {"max_steps": 3}})
+    grid.run(both, tmp_path / "runs", tmp_path / "mre", show=lambda line: None)
+    main, fewer = (read_cell(tmp_path / "mre/scnm/joint" / name / "seed-1.json.gz") for name in ("", "texts-4"))
+    assert (main.arm, main.texts, main.settings["training"]["max_steps"]) == ("main", 10, 3)
+    assert (fewer.arm, fewer.texts, fewer.settings["training"]["max_steps"]) == ("texts-4", 4, 1)
+    assert main.ids == fewer.ids and "texts" not in main.settings and fewer.settings["texts"] == 4
+    assert not grid.status(both, tmp_path / "mre").left
+
+
+def test_conditions_with_a_partner_go_through_the_queue(few, in_process, tmp_path):
+    stage = {**STAGE, "conditions": ["two-task", "placebo-words", "placebo-label"], "seeds": [1]}
+    grid.run(small(stages=[stage]), tmp_path / "runs", tmp_path / "mre", show=lambda line: None)
+    levels = {c.condition: (c.level, c.decoded["constrained"].tl is None,
+                            c.decoded["constrained"].matched is None) for c in read_cells(tmp_path / "mre")}
+    assert levels == {"two-task": ("joint", False, False), "placebo-words": ("text", False, True),
+                      "placebo-label": ("words", True, False)}
+
+
 def test_bad_experiments_are_one_sentence(tmp_path):
     with pytest.raises(ConfigError, match="no experiment 'other'; known experiments: mre"):
         grid.load_grid("other")
     with pytest.raises(ValueError, match="no dataset 'news' in the experiment; it has scnm"):
         small(stages=[{**STAGE, "datasets": ["news"]}])
+    with pytest.raises(ValueError, match="stage i trains in another way than the experiment: give it an arm"):
+        small(stages=[{**STAGE, "texts": 4}])
+    with pytest.raises(ValueError, match="learning_rate"):
+        small(chosen={"joint": {"learning_rate": -1}})
