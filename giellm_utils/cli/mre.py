@@ -83,6 +83,20 @@ def power(pilot: Annotated[Path, typer.Option(help="Folder of cells scored on de
 
 
 @mre_app.command()
+def choose(cells: CellsOption = Path("results/mre-dev"),
+           out: OutOption = Path("results/mre-dev/choice.json")) -> None:
+    """The learning rate of each condition, from cells of mre-dev: trained without dev, scored on it."""
+    from giellm_utils.evaluation import choose as choosing
+    from giellm_utils.experiment.cells import read_cells
+
+    found = choosing.choose(read_cells(cells))
+    for c in found.choices:
+        tried = ", ".join(f"{t.value:g}: {100 * t.score:.1f}" for t in c.tried)
+        typer.echo(f"{c.condition}: {found.key} {c.value:g} ({tried}; {c.cells} cells each)")
+    typer.echo(paths.shown(artifacts.write(out, found)))
+
+
+@mre_app.command()
 def bound(tasks: Annotated[list[str] | None, typer.Option(
               "--task", help="A dataset; again for another. Default: all of the experiment.")] = None,
           out: OutOption = BOUND) -> None:

@@ -99,6 +99,29 @@ class MreReport(Artifact):
     runs: list[TrialRun]
 
 
+class Tried(Artifact):
+    """One value of a key and its score on dev (0 to 1), the mean over datasets and seeds."""
+
+    value: float
+    score: float
+
+
+class Choice(Artifact):
+    """What a condition takes, and all that was tried for it, on so many `cells` each."""
+
+    condition: str
+    value: float
+    tried: list[Tried]
+    cells: int
+
+
+class ChoiceReport(Artifact):
+    """choice.json: values of `key` of the section `training`, chosen on dev for each condition."""
+
+    key: str
+    choices: list[Choice]
+
+
 # -- before the experiment ---------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
@@ -50,9 +50,9 @@ class QueueError(GiellmError, RuntimeError):
 class GridStage(Section):
     """A block of the queue: every dataset x condition x seed of it.
 
-    `arm`: of its cells (core.cells), main where the budget is the experiment's. `texts`: trained on at most so
-    many, the first by text hash. `training`: keys of the experiment's section that are others here, whatever
-    was chosen for a condition.
+    `arm`: of its cells (core.cells), main where the budget is the experiment's. `texts`: trained on at most
+    so many, the first by text hash. `training`: keys of the experiment's section that are others here,
+    whatever was chosen for a condition.
     """
 
     name: str
@@ -82,11 +82,13 @@ class GridStage(Section):
 class Grid(Section):
     """An experiment: what all its trainings share, and its stages in order.
 
-    `chosen`: condition -> keys of `training` that were chosen for it on dev. `limit`: dataset -> test
-    documents scored, the first by text hash.
+    `split`: whose documents are scored; dev for choices, which a training must not have seen then. `chosen`:
+    condition -> keys of `training` that were chosen for it on dev. `limit`: dataset -> documents scored, the
+    first by text hash.
     """
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
+    split: Literal["test", "dev"] = "test"
     format: FormatConfig = FormatConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
@@ -103,7 +105,9 @@ class Grid(Section):
                 raise ValueError(f"stage {stage.name} trains in another way than the experiment: give it an "
                                  "arm of its own")
             for condition in stage.conditions:
-                self.training_of(condition, stage)
+                if self.split in self.training_of(condition, stage).splits:
+                    raise ValueError(f"stage {stage.name} trains on {self.split} and scores it: leave it "
+                                     "out of training.splits")
         return self
 
     def training_of(self, condition: str, stage: GridStage) -> TrainingConfig:
@@ -176,7 +180,8 @@ def settings(grid: Grid, address: Address) -> dict[str, Any]:
     """All that a cell depends on besides its data and code, ready for JSON."""
     training = grid.training_of(address.condition, address.stage).model_dump(mode="json")
     fewer = {"texts": address.stage.texts} if address.stage.texts else {}
-    return {**fewer, "format": grid.format.model_dump(mode="json"), "model": grid.model.model_dump(mode="json"),
+    return {**fewer, "format": grid.format.model_dump(mode="json"),
+            "model": grid.model.model_dump(mode="json"),
             "training": {key: training[key] for key in LEARNED_FROM},
             "batch_size": grid.generation.batch_size, "vocabulary": grid.generation.vocabulary,
             "limit": grid.limit.get(address.dataset), "decodings": list(address.stage.decodings)}
@@ -235,7 +240,7 @@ def make(grid: Grid, address: Address, runs: Path, show: Show = print) -> Cell:
     if summary.stopped_by_minutes:
         raise QueueError(f"{address} was stopped by training.minutes after {summary.steps} of "
                          f"{summary.planned_steps} steps: raise it in the experiment and run again")
-    records = sample(of_task(dataset.records, task.name, "test"), grid.limit.get(address.dataset))
+    records = sample(of_task(dataset.records, task.name, grid.split), grid.limit.get(address.dataset))
     answers, spent = {}, {}
     for way in address.stage.decodings:
         path = system.folder.parent / f"seed-{address.seed}.{way}.jsonl"
@@ -250,7 +255,7 @@ def make(grid: Grid, address: Address, runs: Path, show: Show = print) -> Cell:
     now = machine()
     return make_cell(
         task, records, system.level, answers, task=address.dataset, condition=address.condition,
-        arm=address.stage.arm, seed=address.seed, split="test", texts=len(learned),
+        arm=address.stage.arm, seed=address.seed, split=grid.split, texts=len(learned),
         settings=settings(grid, address), seconds=summary.seconds, decoding_seconds=spent,
         machine=f"{now.processors} x {now.processor}", git=git_revision())
 

@@ -8,6 +8,7 @@ import pytest
 
 from giellm_utils.core.settings import ConfigError
 from giellm_utils.data.registry import load_dataset
+from giellm_utils.evaluation.choose import choose
 from giellm_utils.experiment import grid
 from giellm_utils.experiment.cells import read_cell, read_cells
 from giellm_utils.systems.finetuned import FineTuned
@@ -78,11 +79,34 @@ def test_an_arm_trains_on_fewer_texts_and_lies_apart(few, in_process, tmp_path):
     arm = {**STAGE, "name": "curve", "arm": "texts-4", "texts": 4, "training": {"max_steps": 1}, "seeds": [1]}
     both = small(stages=[{**STAGE, "seeds": [1]}, arm], chosen={"joint": {"max_steps": 3}})
     grid.run(both, tmp_path / "runs", tmp_path / "mre", show=lambda line: None)
-    main, fewer = (read_cell(tmp_path / "mre/scnm/joint" / name / "seed-1.json.gz") for name in ("", "texts-4"))
+    main, fewer = (read_cell(tmp_path / "mre/scnm/joint" / name / "seed-1.json.gz")
+                   for name in ("", "texts-4"))
     assert (main.arm, main.texts, main.settings["training"]["max_steps"]) == ("main", 10, 3)
     assert (fewer.arm, fewer.texts, fewer.settings["training"]["max_steps"]) == ("texts-4", 4, 1)
     assert main.ids == fewer.ids and "texts" not in main.settings and fewer.settings["texts"] == 4
     assert not grid.status(both, tmp_path / "mre").left
+
+
+def test_a_search_on_dev_ends_in_a_choice(few, in_process, tmp_path):
+    arms = [{**STAGE, "name": arm, "arm": arm, "seeds": [0], "training": {"learning_rate": rate}}
+            for arm, rate in (("low", 1e-4), ("high", 1e-3))]
+    training = {**small().training.model_dump(), "splits": ["train"]}
+    grid.run(small(split="dev", training=training, stages=arms), tmp_path / "runs", tmp_path / "dev",
+             show=lambda line: None)
+    cells = read_cells(tmp_path / "dev")
+    assert {(c.split, c.texts, len(c.ids)) for c in cells} == {("dev", 8, 2)}
+    choices = choose(cells).choices
+    assert [(c.condition, c.cells, [t.value for t in c.tried]) for c in choices] == [
+        ("joint", 1, [1e-4, 1e-3]), ("text", 1, [1e-4, 1e-3])]
+
+
+def test_the_shipped_search_sees_no_test_document():
+    dev = grid.load_grid("mre-dev")
+    cells = list(grid.queue(dev))
+    assert dev.split == "dev"
+    assert all(dev.training_of(a.condition, a.stage).splits == ["train"] for a in cells)
+    rates = {a.stage.arm: dev.training_of(a.condition, a.stage).learning_rate for a in cells}
+    assert rates == {"rate-5e-4": 5e-4, "rate-1e-3": 1e-3, "rate-2e-3": 2e-3, "main": 5e-4}
 
 
 def test_conditions_with_a_partner_go_through_the_queue(few, in_process, tmp_path):
@@ -101,5 +125,7 @@ def test_bad_experiments_are_one_sentence(tmp_path):
         small(stages=[{**STAGE, "datasets": ["news"]}])
     with pytest.raises(ValueError, match="stage i trains in another way than the experiment: give it an arm"):
         small(stages=[{**STAGE, "texts": 4}])
+    with pytest.raises(ValueError, match="stage i trains on dev and scores it: leave it out of training.sp"):
+        small(split="dev")
     with pytest.raises(ValueError, match="learning_rate"):
         small(chosen={"joint": {"learning_rate": -1}})
