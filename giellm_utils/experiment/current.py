@@ -22,7 +22,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     TRAIN: ("seed", "format", "model", "training.conditions", "training.max_tokens",
             *(f"training.{key}" for key in LEARNED_FROM)),
     EVALUATE: ("seed", "format", "model", "training.conditions", "training.splits", "generation.batch_size",
-               "generation.vocabulary", "generation.constrained", "evaluation"),
+               "generation.vocabulary", "generation.constrained", "generation.first_token", "evaluation"),
     MRE: ("seed", "evaluation.resamples"),
     FIGURES: (),
 }

@@ -29,6 +29,8 @@ class Format(ABC):
     name: ClassVar[str]
     #: Levels it is defined for.
     levels: ClassVar[tuple[Level, ...]] = LEVELS
+    #: The mark with which a target that has a text label begins; "" where there is none.
+    open: str = ""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -67,3 +69,9 @@ class Format(ABC):
         """Where in `output` the text label and each item stand. Raises FormatError for an output that is
         not one of its grammar, and for a format without one."""
         raise FormatError(f"format {self.name} has no grammar, so its outputs have no known places")
+
+    def border(self, record: Record) -> int:
+        """Where in the joint target of `record` its second level starts, in characters. Raises FormatError
+        for a format that does not weigh its levels apart."""
+        raise FormatError(f"format {self.name} does not say where in a target its second level starts; for a "
+                          "loss per level take format giellm")

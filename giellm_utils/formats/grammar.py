@@ -40,24 +40,44 @@ def span_chunks(escapes: Escapes, text: str) -> list[str]:
 
 
 def build_grammar(heads: Sequence[str], parts: Sequence[Part], none: str, text: str,
-                  max_items: Mapping[str, int] | int) -> str:
-    """A Lark grammar of every output for `text`: one of `heads` (marked text labels), then the parts.
+                  max_items: Mapping[str, int] | int, *, words_first: bool = False) -> str:
+    """A Lark grammar of every output for `text`: one of `heads` (marked text labels), then the parts, or the
+    other way round.
 
     Each part holds 1 to `max_items` items (of its kind, in any order) or `:{none};`, and every span,
     head and tail is a non-empty substring of `text`, escaped. `heads` or `parts` may be empty. Raises
     FormatError for a bound below 0 and for a part without one.
     """
     escapes = Escapes([part.instruction for part in parts])
-    body = [_one_of(heads)] if heads else []
+    label = [_one_of(heads)] if heads else []
+    body = [] if words_first else label
     chunks = span_chunks(escapes, text)
     spans = any(chunk != _BORDER for chunk in chunks)
     for part in parts:
         bound = _bound(part, max_items)
-        body += [json.dumps(part.instruction), _items(part, none, bound if spans else 0)]
+        body = [*body, json.dumps(part.instruction), _items(part, none, bound if spans else 0)]
+    body = [*body, *label] if words_first else body
     lines = ["start: OUTPUT", "OUTPUT: " + " ".join(body)]
     if parts and spans:
         escaped = [json.dumps("\\" + what) for what in ("\\", ":", ";", *escapes.instructions)]
         lines += ["SPAN: SUBSTRING & UNITS", "UNITS: UNIT+", f"UNIT: /[^\\\\]/ | {' | '.join(escaped)}",
+                  "SUBSTRING: %regex " + json.dumps({"substring_chunks": chunks})]
+    return "\n".join(lines) + "\n"
+
+
+def build_plain_grammar(heads: Sequence[str], word: str, part: Part, none: str, text: str,
+                        max_items: Mapping[str, int] | int) -> str:
+    """The same for formats without escapes, with one part of spans under the Instruction Word `word`.
+
+    Their items are cut at every `:`, so a span is a non-empty substring of `text` without one.
+    """
+    # What no span holds stands as ":", which ends the chunks that may be joined.
+    chunks = [":" if "\ud800" <= character <= "\udfff" else character for character in text]
+    bound = _bound(part, max_items)
+    bound = bound if any(chunk != ":" for chunk in chunks) else 0
+    lines = ["start: OUTPUT", f"OUTPUT: {_one_of(heads)} {json.dumps(word)} {_items(part, none, bound)}"]
+    if bound:
+        lines += ["SPAN: SUBSTRING & /[^:]+/",
                   "SUBSTRING: %regex " + json.dumps({"substring_chunks": chunks})]
     return "\n".join(lines) + "\n"
 

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from giellm_utils.core.answer import Answer, Problem
 from giellm_utils.core.schema import Level, Record, Task
+from giellm_utils.formats.base import FormatError, Places
+from giellm_utils.formats.grammar import build_plain_grammar
 from giellm_utils.formats.reading import check_in_text, marked_label
 from giellm_utils.formats.unescaped import UnescapedFormat
 
 
 class TextTwiceFormat(UnescapedFormat):
-    """`{text}<社会><文芸>{text}{word}:人名;:地名;` -> `<社会>{word}:人名;佐藤:地名;東京`."""
+    """`{text}<社会><文芸>{text}{word}:人名;:地名;` -> `<社会>{word}:人名;佐藤:地名;東京`.
+
+    The grammar is ours, for what such a format can say: a span with a `:` in it could not be read back, so
+    no output of the grammar holds one.
+    """
+
+    open = "<"
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self.part = self.only_span_part()
-        self.options = "".join(f"<{label}>" for label in task.text_labels)
+        self.options = "".join(map(self.mark, task.text_labels))
+
+    def mark(self, label: str) -> str:
+        """`label` in its marks, as it stands in prompts and targets."""
+        return f"{self.open}{label}>"
 
     @property
     def word(self) -> str:
@@ -34,7 +46,7 @@ class TextTwiceFormat(UnescapedFormat):
 
     def target(self, record: Record, level: Level = "joint") -> str:
         self.check_level(level)
-        return f"<{record.label}>{self.word}{self.write_items(self.part, record.items())}"
+        return f"{self.mark(record.label)}{self.word}{self.write_items(self.part, record.items())}"
 
     def parse(self, output: str, level: Level = "joint", text: str | None = None) -> Answer:
         self.check_level(level)
@@ -52,6 +64,45 @@ class TextTwiceFormat(UnescapedFormat):
     def fixed_strings(self) -> list[str]:
         return [self.options, self.word, f">{self.word}:", f"{self.word}:{self.task.none};",
                 f":{self.task.none};", *(f":{label};" for label in (*self.offered, *self.part.labels))]
+
+    # -- the grammar -----------------------------------------------------------------------------
+
+    def grammar(self, level: Level, text: str, max_items: Mapping[str, int] | int) -> str:
+        """A Lark grammar (llguidance's dialect) of every output this format can write for `text`.
+
+        Raises FormatError for another level, for a bound below 0 and for none.
+        """
+        self.check_level(level)
+        heads = [self.mark(label) for label in self.task.text_labels]
+        return build_plain_grammar(heads, self.word, self.part, self.task.none, text, max_items)
+
+    def close(self, output: str, level: Level, text: str) -> str:
+        """A complete output from `output`, the beginning of an accepted one that ran out of tokens: items
+        that stand in the text stay, a label that was cut becomes the first that begins so.
+
+        Raises FormatError where none does: `output` did not come from this grammar.
+        """
+        answer = self.parse(output, level, text)
+        head = (self.mark(answer.label) if answer.label else
+                next((m for m in map(self.mark, self.task.text_labels) if m.startswith(output)), ""))
+        if not head:
+            raise FormatError(f"output {output[:20]!r} begins with no text label of task {self.task.name}; "
+                              "give the beginning of an output of its grammar")
+        kept = [i for i in answer.items if i.surfaces[0] in text and i.label in self.part.labels]
+        return f"{head}{self.word}{self.write_items(self.part, kept)}"
+
+    def places(self, output: str, level: Level = "joint") -> Places:
+        """Where in `output` the text label and each item stand; raises FormatError for a faulty output."""
+        answer = self.parse(output, level)
+        if not answer.well_formed:
+            raise FormatError(f"output {output[:20]!r} is none of this format ({answer.problems[0].name}), "
+                              "so its places are not known")
+        end = len(self.mark(answer.label))
+        at, items = end + len(self.word), []
+        for item in answer.items:
+            start, at = at, at + len(self.write_items(self.part, [item]))
+            items.append((start, at))
+        return Places((0, end), tuple(items))
 
 
 class SlgFormat(TextTwiceFormat):

@@ -17,5 +17,8 @@ class GenerationConfig(Section):
     #: none = free decoding; only = under the grammar of each text; both = free for the tables and
     #: the comparison of levels, and beside it constrained.
     constrained: Literal["none", "only", "both"] = "both"
+    #: forced = the first token of free decoding is the mark before the text label whatever the model says:
+    #: the Constraint Mechanism of SLG (arXiv 2306.15978). null = the model's own.
+    first_token: Literal["forced"] | None = None
     #: Wall-clock cap a condition and task, in minutes; what is left undone then is an error, not a score.
     minutes: float = Field(30.0, gt=0)

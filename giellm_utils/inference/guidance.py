@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from llguidance import LLTokenizer
-from tokenizers import Tokenizer
+from tokenizers import decoders, Tokenizer
 
 from giellm_utils.core.files import StorageError, write_bytes
 from giellm_utils.core.paths import cache_dir
@@ -29,6 +29,8 @@ def guidance_tokenizer(tokenizer: Any, vocabulary: int | None = None) -> LLToken
     """llguidance's object for `tokenizer` (a fast one of transformers, or a TextTokenizer); `vocabulary`:
     rows of the model's output layer where they are more than the tokenizer's tokens."""
     backend, eos = tokenizer.backend_tokenizer, tokenizer.eos_token_id
+    if isinstance(backend.decoder, decoders.Metaspace):
+        return _of_sentences(backend, eos, vocabulary)
     serialised = getattr(tokenizer, "serialised", None) or _plain(backend)
     key = hashlib.sha256(f"{serialised}\n{vocabulary} {eos} {version('llguidance')}".encode()).hexdigest()
     path = cache_dir() / "guidance" / f"{key}.safetensors"
@@ -41,6 +43,16 @@ def guidance_tokenizer(tokenizer: Any, vocabulary: int | None = None) -> LLToken
     if _same(made, _rebuilt(backend, eos, tokens, special)):
         _keep(path, tokens, special)
     return made
+
+
+def _of_sentences(backend: Tokenizer, eos: int, vocabulary: int | None) -> LLTokenizer:
+    """A T5's: its decoder (Metaspace, ▁ for a space) is one that the library does not read."""
+    size = backend.get_vocab_size()
+    tokens = [backend.id_to_token(i) for i in range(size)]
+    special = [i for i, token in backend.get_added_tokens_decoder().items() if token.special]
+    pieces = [(token or "").replace("▁", " ").encode() for token in tokens]
+    pieces += [b""] * ((vocabulary or size) - size)
+    return LLTokenizer(_Longest(eos, pieces, special), n_vocab=len(pieces), eos_token=eos, slices=[])
 
 
 def _plain(backend: Tokenizer) -> str:
@@ -75,6 +87,28 @@ class _Wrapped:
     def __call__(self, text: str | bytes) -> list[int]:
         text = text if isinstance(text, str) else text.decode("utf-8")
         return self.own.encode(text, add_special_tokens=False).ids
+
+
+class _Longest:
+    """The same for a tokenizer that changes the text it reads (a T5's: width, spaces): forced strings are cut
+    into the longest tokens that spell them byte for byte, up to where none does."""
+
+    is_tokenizer_wrapper = True
+    bos_token_id = None
+
+    def __init__(self, eos: int, tokens: Sequence[bytes], special: Sequence[int]) -> None:
+        self.eos_token_id, self.tokens, self.special_token_ids = eos, tokens, special
+        shut = {*special}
+        self.ids = {token: i for i, token in enumerate(tokens) if token and i not in shut}
+        self.longest = max(map(len, self.ids))
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        left, found = text.encode() if isinstance(text, str) else text, []
+        sizes = range(self.longest, 0, -1)
+        while token := next((piece for n in sizes if (piece := left[:n]) in self.ids), b""):
+            found.append(self.ids[token])
+            left = left[len(token):]
+        return found
 
 
 def _rebuilt(backend: Tokenizer, eos: int, tokens: Sequence[bytes], special: Sequence[int]) -> LLTokenizer:

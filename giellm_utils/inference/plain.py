@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerFast
 
 from giellm_utils.core.errors import GiellmError
+from giellm_utils.formats.base import Format, FormatError
 from giellm_utils.inference.borrowed import borrow
 from giellm_utils.inference.config import GenerationConfig
 from giellm_utils.models.pieces import tokenizable
@@ -31,11 +32,39 @@ def too_slow(title: str, config: GenerationConfig, done: int, total: int) -> Gen
 OnBatch = Callable[[list[int], list[dict[str, Any]]], None]
 
 
-def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], budget: int,
-             config: GenerationConfig, on_batch: OnBatch, done: int = 0, title: str = "") -> None:
-    """Greedy continuations of `prompts`, of at most `budget` tokens.
+class FirstToken(LogitsProcessor):
+    """The token behind the first `length` is `token` in every row, whatever its score."""
 
-    Model and tokenizer are left as they are. Calls `on_batch(indices, outputs)` after each batch, outputs
+    def __init__(self, token: int, length: int) -> None:
+        self.token, self.length = token, length
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if input_ids.shape[1] != self.length:
+            return scores
+        forced = torch.full_like(scores, float("-inf"))
+        forced[:, self.token] = 0
+        return forced
+
+
+def opening_token(tokenizer: PreTrainedTokenizerFast, fmt: Format) -> int:
+    """The token that SLG's Constraint Mechanism forces: the mark before the text label.
+
+    As in the authors' code, where SentencePiece writes a `▁` of its own before the mark, that is left out.
+    Raises FormatError for a format whose outputs begin with no mark.
+    """
+    if not fmt.open:
+        raise FormatError(f"format {fmt.name} writes no mark before the text label, so there is no first "
+                          "token to force; set generation.first_token to null")
+    return tokenizer(fmt.open, add_special_tokens=False).input_ids[-1]
+
+
+def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], budget: int,
+             config: GenerationConfig, on_batch: OnBatch, done: int = 0, title: str = "",
+             first: int | None = None) -> None:
+    """Greedy outputs for `prompts`, of at most `budget` tokens, the first one `first` where that is given.
+
+    `model`: a decoder, which goes on from the prompt, or an encoder and decoder. Model and tokenizer are left
+    as they are. Calls `on_batch(indices, outputs)` after each batch, outputs
     as {"output", "truncated", "tokens"}; `done` leading batches are skipped (resume: batches stay the
     same, hence so does bf16 output). Raises GenerationError after config.minutes.
     """
@@ -51,11 +80,14 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts
             if time.monotonic() - start > config.minutes * 60:
                 raise too_slow(title, config, bar.n, len(prompts))
             inputs = left_padded([ids[i] for i in batch], tokenizer.pad_token_id)
+            # A decoder with an encoder begins with its start token alone.
+            before = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
             written = model.generate(
                 **{name: value.to(model.device) for name, value in inputs.items()}, max_new_tokens=budget,
                 do_sample=False, num_beams=1, eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id)
-            new = written[:, inputs["input_ids"].shape[1]:].tolist()
+                pad_token_id=tokenizer.pad_token_id,
+                logits_processor=LogitsProcessorList([] if first is None else [FirstToken(first, before)]))
+            new = written[:, before:].tolist()
             on_batch(batch, [_output(tokenizer, row) for row in new])
             bar.update(len(batch))
 

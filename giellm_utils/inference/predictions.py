@@ -19,7 +19,7 @@ from giellm_utils.core.schema import Level, Record
 from giellm_utils.formats.base import Format
 from giellm_utils.inference.config import GenerationConfig
 from giellm_utils.inference.constrained import ConstrainedDecoder, Request
-from giellm_utils.inference.plain import generate, GenerationError, too_slow
+from giellm_utils.inference.plain import generate, GenerationError, opening_token, too_slow
 
 
 def write_free(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, fmt: Format,
@@ -41,7 +41,8 @@ def write_free(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, fmt: 
             file.flush()
 
         generate(model, tokenizer, [fmt.prompt(r.text, level) for r in records], budget, config,
-                 on_batch=keep, done=len(batches), title=f"{fmt.task.name} {level}")
+                 on_batch=keep, done=len(batches), title=f"{fmt.task.name} {level}",
+                 first=opening_token(tokenizer, fmt) if config.first_token and level != "words" else None)
     return _finish(path, rows, records)
 
 

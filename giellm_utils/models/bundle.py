@@ -27,7 +27,7 @@ from giellm_utils.formats.grammar import item_bounds
 from giellm_utils.formats.registry import make_format
 from giellm_utils.models.light import open_light
 from giellm_utils.models.packaged import PACKAGED
-from giellm_utils.models.spec import ModelConfig
+from giellm_utils.models.spec import ModelConfig, SCRATCH
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -213,7 +213,7 @@ def open_bundle(folder_or_id: str | Path, *, base: str | None = None, tasks: Seq
 def find_weights(name: str) -> Path | None:
     """The folder with the weights of a training's folder, model folder or Hub id; None for a base model
     known by its name. Raises BundleError."""
-    if name == "scratch" or name in PACKAGED:
+    if name in SCRATCH or name in PACKAGED:
         return None
     path = Path(name)
     if not path.is_dir():

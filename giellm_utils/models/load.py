@@ -14,7 +14,14 @@ from typing import Any
 
 import torch
 from filelock import FileLock
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from giellm_utils.core.files import read_json, sha256, write_json
 from giellm_utils.core.paths import cache_dir
@@ -22,8 +29,8 @@ from giellm_utils.models.download import fetch_weights, is_reachable
 from giellm_utils.models.gguf import convert
 from giellm_utils.models.packaged import PACKAGED
 from giellm_utils.models.quiet import peft_wrapping, progress_bars
-from giellm_utils.models.scratch import build_scratch
-from giellm_utils.models.spec import ModelConfig, ModelError
+from giellm_utils.models.scratch import build_scratch, build_scratch_t5
+from giellm_utils.models.spec import ModelConfig, ModelError, SCRATCH
 from giellm_utils.models.tokens import grow
 from giellm_utils.models.weights import dtype_for
 
@@ -32,6 +39,8 @@ def model_path(spec: ModelConfig) -> str:
     """A folder or Hub id that `from_pretrained` reads; converts or builds into the cache on first use."""
     if spec.id == "scratch":
         return str(_cached("scratch-1", build_scratch))
+    if spec.id == "scratch-t5":
+        return str(_cached("scratch-t5-1", build_scratch_t5))
     if spec.id in PACKAGED:
         return str(_cached(spec.id, lambda folder: convert(spec.id, folder)))
     return spec.id
@@ -51,13 +60,16 @@ def load_tokenizer(spec: ModelConfig, trained: Path | None = None) -> PreTrained
 
 
 def load_model(spec: ModelConfig, adapter: Path | None = None) -> PreTrainedModel:
-    """The causal language model; `adapter` is a LoRA folder (merged) or a fully fine-tuned folder.
+    """The language model, a decoder or (is_encoder_decoder) an encoder and decoder; `adapter` is a LoRA
+    folder (merged, decoders only) or a fully fine-tuned folder.
 
     Raises ModelError where weights cannot be had.
     """
     if adapter is None or not (adapter / "adapter_config.json").exists():
-        source = spec if adapter is None else spec.model_copy(update={"id": str(adapter)})
-        return _load(AutoModelForCausalLM, source, dtype=dtype_for(spec))
+        # What was trained is in a folder, which has no revision.
+        source = spec if adapter is None else spec.model_copy(update={"id": str(adapter), "revision": None})
+        auto = AutoModelForSeq2SeqLM if is_encoder_decoder(source) else AutoModelForCausalLM
+        return _load(auto, source, dtype=dtype_for(spec))
     from peft import PeftModel
 
     # Merge in fp32: adding a small update to bf16 weights would round most of it away.
@@ -73,6 +85,14 @@ def load_model(spec: ModelConfig, adapter: Path | None = None) -> PreTrainedMode
     for parameter in merged.parameters():
         parameter.data = parameter.data.to(dtype_for(spec))
     return merged
+
+
+def is_encoder_decoder(spec: ModelConfig) -> bool:
+    """Whether the model reads a prompt with an encoder of its own (T5), by its configuration. Raises
+    ModelError where that cannot be had."""
+    if spec.id in PACKAGED or spec.id in SCRATCH:
+        return spec.id == "scratch-t5"
+    return bool(_load(AutoConfig, spec).is_encoder_decoder)
 
 
 def load_four_bit(spec: ModelConfig, device: int) -> PreTrainedModel:
@@ -91,13 +111,14 @@ def load_four_bit(spec: ModelConfig, device: int) -> PreTrainedModel:
 
 def _load(auto: Any, spec: ModelConfig, **kwargs: Any) -> Any:
     source, reason = model_path(spec), ""
-    if auto is AutoModelForCausalLM:
+    weights = auto in (AutoModelForCausalLM, AutoModelForSeq2SeqLM)
+    if weights:
         kwargs["use_safetensors"] = True
     if not Path(source).is_dir():
         kwargs["local_files_only"] = not is_reachable()
         if kwargs["local_files_only"]:
             reason = "the Hub cannot be reached, and its cache here lacks it"
-        elif auto is AutoModelForCausalLM:
+        elif weights:
             fetch_weights(source, spec.revision)
     try:
         # Weights load in a second from safetensors: a bar for that is noise in a notebook.

@@ -9,9 +9,13 @@ from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.settings import Section
 from giellm_utils.models.packaged import PACKAGED
 
+#: Tiny models from scratch, built here for tests: what each is.
+SCRATCH = {"scratch": "tiny model from scratch (tests only)",
+           "scratch-t5": "tiny T5 from scratch (tests only)"}
+
 
 class ModelConfig(Section):
-    #: A packaged model's name, "scratch" (tests), a Hub id, or a local folder.
+    #: A packaged model's name, "scratch" or "scratch-t5" (tests), a Hub id, or a local folder.
     id: str = "gemma-3-270m-q4km"
     revision: str | None = None
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -25,4 +29,4 @@ def statement(spec: ModelConfig) -> str:
     """How to name the model beside a score."""
     if spec.id in PACKAGED:
         return PACKAGED[spec.id].statement
-    return "tiny model from scratch (tests only)" if spec.id == "scratch" else Path(spec.id).name
+    return SCRATCH.get(spec.id) or Path(spec.id).name

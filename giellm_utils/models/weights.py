@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from giellm_utils.core.files import read_json
-from giellm_utils.models.spec import ModelConfig
+from giellm_utils.models.spec import ModelConfig, SCRATCH
 
 #: Model types whose layers are known here.
 KNOWN = ("llama", "gemma3_text")
@@ -46,7 +46,7 @@ def dtype_for(spec: ModelConfig) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     # Without AVX512-BF16 or AMX a CPU emulates bf16, several times slower than fp32.
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if fast and spec.id != "scratch" else torch.float32
+    return torch.bfloat16 if fast and spec.id not in SCRATCH else torch.float32
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,8 @@ class Decoder:
                 "dtype": self.card.base.dtype, "budget": card.budgets[self.level],
                 "batch size": self.config.batch_size, "records": digest(rows),
                 **({"vocabulary": self.config.vocabulary} if decoding == "free"
-                   else {"most items": card.max_items})}
+                   else {"most items": card.max_items}),
+                **({"first token": "forced"} if decoding == "free" and self.config.first_token else {})}
 
     @cached_property
     def _formats(self) -> dict[str, Any]:
@@ -152,14 +153,14 @@ class Decoder:
                   path: Path) -> Callable[[], list[Answer]]:
         """What decodes into `path`, the model and all it needs being ready."""
         from giellm_utils.inference import predictions
-        from giellm_utils.inference.constrained import ConstrainedDecoder
+        from giellm_utils.inference.seq2seq import grammar_decoder
         from giellm_utils.inference.vocabulary import restricted
 
         bundle, fmt = self.bundle, self._formats[task]
         rest = (fmt, records, self.level, self.card.tasks[task].budgets[self.level], self.config, path)
         if decoding == "constrained":
-            decoder = ConstrainedDecoder(bundle.model, bundle.tokenizer, self.constraints,
-                                         batch_size=self.config.batch_size)
+            decoder = grammar_decoder(bundle.model, bundle.tokenizer, self.constraints,
+                                      batch_size=self.config.batch_size)
             return partial(predictions.write_constrained, decoder, *rest)
         model = bundle.model
         if self.config.vocabulary == "corpus":

@@ -13,7 +13,7 @@ from giellm_utils.core.settings import ConfigError
 from giellm_utils.models.load import dtype_for, load_four_bit, load_model
 from giellm_utils.models.quiet import peft_wrapping
 from giellm_utils.models.tokens import add_tokens
-from giellm_utils.training import stacked
+from giellm_utils.training import seq2seq, stacked
 from giellm_utils.training.config import TrainingConfig, TrainingJob
 from giellm_utils.training.trainer import add_lora
 
@@ -26,6 +26,7 @@ def build(job: TrainingJob, tokenizer: PreTrainedTokenizerFast, *,
     method cannot be had here, ModelError.
     """
     config = job.training
+    seq2seq.refuse(job)
     if config.method == "qlora":
         return _qlora(job), []
     model = load_model(job.model)

@@ -29,7 +29,7 @@ from giellm_utils.models.load import dtype_for, load_tokenizer, model_path
 from giellm_utils.models.packaged import PACKAGED, terms
 from giellm_utils.models.pieces import PieceIndex
 from giellm_utils.models.spec import statement
-from giellm_utils.training import checkpoints, methods, sharded
+from giellm_utils.training import checkpoints, methods, seq2seq, sharded
 from giellm_utils.training.config import Batch, TrainingConfig, TrainingJob
 from giellm_utils.training.early import KeepBest
 from giellm_utils.training.guard import alone, end_with_launcher
@@ -67,7 +67,9 @@ def train(job: TrainingJob, folder: Path, watching: Sequence[TrainerCallback] = 
     set_seed(job.seed)
     tokenizer = load_tokenizer(job.model)
     model, tokens = methods.build(job, tokenizer, own_masters=strategy == "zero3")
-    rows, dev = (Sequences(read_jsonl(path) if path.exists() else [], tokenizer, config.max_tokens)
+    encoder = model.config.is_encoder_decoder
+    kind = seq2seq.Pairs if encoder else Sequences
+    rows, dev = (kind(read_jsonl(path) if path.exists() else [], tokenizer, config.max_tokens)
                  for path in (folder / "train.jsonl", folder / "dev.jsonl"))
     dtype = dtype_for(job.model)
     plan = Schedule.of(config, len(rows))
@@ -82,7 +84,8 @@ def train(job: TrainingJob, folder: Path, watching: Sequence[TrainerCallback] = 
         train_dataset=rows, eval_dataset=dev if dev.rows else None,
         callbacks=[report, *tensorboard(folder, resumed, wanted=config.tensorboard), *watching,
                    *([KeepBest(config.early_stopping)] if config.early_stopping else [])],
-        data_collator=TargetCollator(tokenizer.pad_token_id),
+        data_collator=(seq2seq.collator(tokenizer, model) if encoder
+                       else TargetCollator(tokenizer.pad_token_id)),
         args=_arguments(job, folder, plan, bf16=dtype == torch.bfloat16, dev=bool(dev.rows)))
     sharded.check(trainer, strategy)
     trainer.remove_callback(PrinterCallback)

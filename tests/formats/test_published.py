@@ -152,10 +152,11 @@ def test_what_a_format_is_not_defined_for_is_refused():
                  lambda: fmt.parse("", "text")):
         with pytest.raises(FormatError, match="the level joint only"):
             call()
-    with pytest.raises(FormatError, match="format slg has no grammar"):
-        fmt.grammar("joint", "x", 1)
+    other = make_format("oiellm", scnm.TASK)
+    with pytest.raises(FormatError, match="format oiellm has no grammar"):
+        other.grammar("joint", "x", 1)
     with pytest.raises(FormatError, match="none of its outputs can be closed"):
-        fmt.close("", "joint", "x")
+        other.close("", "joint", "x")
 
 
 # -- the registry ----------------------------------------------------------------------------------
@@ -171,7 +172,7 @@ def test_every_registered_format_is_two_way_and_knows_its_name(name):
     assert fmt.levels == (("joint",) if name in PUBLISHED else LEVELS)
 
 
-OURS = [(name, task) for name in ("giellm", "giellm-card") for task in TASKS]
+OURS = [(name, task) for name in ("giellm", "giellm-card", "giellm-words-first") for task in TASKS]
 
 
 @pytest.mark.parametrize("name, task", [*DEFINED, *OURS])

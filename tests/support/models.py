@@ -5,11 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    T5Tokenizer,
+)
 
 from giellm_utils.models.spec import ModelConfig
 
 SCRATCH = ModelConfig(id="scratch")
+SCRATCH_T5 = ModelConfig(id="scratch-t5")
+
+
+def t5_tokenizer(characters: str) -> T5Tokenizer:
+    """A T5's own kind of tokenizer (Unigram, ▁ for a space) with a token a character."""
+    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    return T5Tokenizer(vocab=special + [(c, -3.0) for c in sorted(set(characters))], extra_ids=2)
 
 
 def babbling(model: PreTrainedModel, seed: int) -> PreTrainedModel:

@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.models.packaged import PACKAGED
-from giellm_utils.models.spec import ModelConfig
+from giellm_utils.models.spec import ModelConfig, SCRATCH
 from giellm_utils.training.planning.published import CONFIGS
 
 
@@ -50,7 +50,7 @@ def find_config(spec: ModelConfig) -> PretrainedConfig:
     if spec.id in CONFIGS:
         facts = dict(CONFIGS[spec.id])
         return AutoConfig.for_model(facts.pop("model_type"), **facts)
-    if spec.id == "scratch" or spec.id in PACKAGED:
+    if spec.id in SCRATCH or spec.id in PACKAGED:
         from giellm_utils.models.load import model_path
 
         return AutoConfig.from_pretrained(model_path(spec))
@@ -93,6 +93,9 @@ def decoder_layers(model: Any) -> nn.ModuleList:
 
 def architecture(config: PretrainedConfig) -> Architecture:
     """What there is to count; raises PlanError for a model that is no plain decoder."""
+    if config.is_encoder_decoder:
+        raise PlanError(f"a {config.model_type} has an encoder of its own, and its memory is not planned "
+                        "for; plan for a decoder model such as Llama, Gemma or GPT-2")
     model = build(config)
     layers, linear = decoder_layers(model), linear_modules(model)
     head = model.get_output_embeddings()
