@@ -65,13 +65,14 @@ class Choice(NamedTuple):
 
 class Output(TypedDict):
     """`tokens`: new ones, the end of sequence not counted; `steps`: forward passes of the model that
-    this row took part in, its prefill included; `choices`: in order, forced tokens are none."""
+    this row took part in, its prefill included; `choices`: in order, forced tokens are
+    none; None from a decoder that does not know its probabilities."""
 
     output: str
     truncated: bool
     tokens: int
     steps: int
-    choices: tuple[Choice, ...]
+    choices: tuple[Choice, ...] | None
 
 
 # -- scoring -------------------------------------------------------------------------------------

@@ -1,12 +1,13 @@
 """Texts -> labels and words with character offsets: `Extractor.from_pretrained(folder).extract(texts)`.
 
 Decoding is constrained, so every word stands in its text: text[start:end] == surface. Offsets are Unicode
-code points, end exclusive. Texts longer than those of training are cut at sentence ends and put together
-again; a relation across a cut is lost. Memory holds one window of texts.
+code points, end exclusive; confidences are as results.py says. Texts longer than those of training are cut
+at sentence ends and put together again; a relation across a cut is lost. Memory holds one window of texts.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ WINDOW, WINDOW_CHARACTERS = 256, 1_000_000
 _SLACK = 8
 
 OnError = Callable[[int, str], None]
+#: A confidence, None where the decoder does not know it.
+Sure = float | None
 
 
 class ExtractionError(GiellmError, ValueError):
@@ -187,21 +190,55 @@ class Extractor:
             name: tuple(label for part in parts[name] for label in part.labels) for name in names})
 
 
+def confidences(fmt: Format, output: Mapping[str, Any], level: Level) -> tuple[Sure, list[Sure]]:
+    """(of the text label, None where none was asked for; of each item, as Answer.items) of one output of a
+    decoder: the product of the probabilities of the tokens that were chosen and write any of it.
+
+    Forced tokens count 1; one that writes the end of one item and the beginning of the next counts in both.
+    All are None where the decoder does not know its probabilities.
+    """
+    places = fmt.places(output["output"], level)
+    if output["choices"] is None:
+        return None, [None] * len(places.items)
+
+    def product(place: tuple[int, int]) -> float:
+        return math.exp(sum(c.log_probability for c in output["choices"]
+                            if c.start < place[1] and place[0] < c.end))
+
+    return places.label and product(places.label), [product(place) for place in places.items]
+
+
 def _together(text: str, fmt: Format, level: Level, done: Sequence[_Done]) -> TaskExtraction:
     """One result from the outputs of a text's pieces, in their order."""
-    votes: Counter[str] = Counter()
-    words, problems = [], []
+    votes: dict[str, list[tuple[int, Sure]]] = defaultdict(list)
+    words: dict[Word, Sure] = {}
+    problems = []
     for job, output in done:
         piece = text[job.start:job.end]
         answer = fmt.parse(output["output"], level, piece)
         problems += answer.problems
+        label_sure, items_sure = confidences(fmt, output, level)
         if answer.label is not None:
-            votes[answer.label] += len(piece)
-        words += [Word(w.kind, w.label, *(Span(s.start + job.start, s.end + job.start) for s in w.spans))
-                  for w in locate(answer.items, piece) if w and w.label in fmt.task.part(w.kind).labels]
-    # An item said twice says nothing new.
+            votes[answer.label].append((len(piece), label_sure))
+        for w, sure in zip(locate(answer.items, piece), items_sure, strict=True):
+            if w and w.label in fmt.task.part(w.kind).labels:
+                word = Word(w.kind, w.label, *(Span(s.start + job.start, s.end + job.start) for s in w.spans))
+                # An item said twice says nothing new.
+                words[word] = max((x for x in (sure, words.get(word)) if x is not None), default=None)
+    label, sure = _winner(votes)
     ordered = [w for part in fmt.task.parts
-               for w in sorted({w for w in words if w.kind == part.kind}, key=lambda w: w.order)]
-    return TaskExtraction(fmt.task.name, level, max(votes, key=votes.__getitem__, default=None),
-                          tuple(extracted(w, text) for w in ordered), any(o["truncated"] for _, o in done),
-                          tuple(problems), len(done))
+               for w in sorted((w for w in words if w.kind == part.kind), key=lambda w: w.order)]
+    return TaskExtraction(fmt.task.name, level, label, sure,
+                          tuple(extracted(w, text, words[w]) for w in ordered),
+                          any(o["truncated"] for _, o in done), tuple(problems), len(done))
+
+
+def _winner(votes: Mapping[str, Sequence[tuple[int, Sure]]]) -> tuple[str | None, Sure]:
+    """The text label of most characters, and the mean confidence of the pieces that say so; `votes`: label
+    -> (characters, confidence) of each of its pieces."""
+    if not votes:
+        return None, None
+    label = max(votes, key=lambda name: sum(size for size, _ in votes[name]))
+    if any(sure is None for _, sure in votes[label]):
+        return label, None
+    return label, sum(size * sure for size, sure in votes[label]) / sum(size for size, _ in votes[label])

@@ -10,11 +10,12 @@ from giellm_utils.inference.stream import Counts, dumps, lines, parse_line
 
 
 def answer_lines(extractor: Extractor, source: BinaryIO, sink: BinaryIO, tasks: list[str],
-                 level: Level = "joint") -> Counts:
+                 level: Level = "joint", min_confidence: float = 0) -> Counts:
     """Answer every line of `source` in `sink`, flushed, before the next is read; ends with `source`.
 
     A line that begins with { is JSON, {"id"?, "text"}; any other is a text as it stands; blank ones are
     passed over. A line that cannot be read is answered too, {"line", "reason"}, for someone waits for it.
+    What is below `min_confidence` is left out (Extraction.at_least).
     """
     good = bad = cut = 0
     refused: dict[int, str] = {}
@@ -33,7 +34,7 @@ def answer_lines(extractor: Extractor, source: BinaryIO, sink: BinaryIO, tasks: 
             _answer(sink, {"line": number, "reason": refused[0]})
             continue
         known = {"id": row["id"]} if "id" in row else {}
-        _answer(sink, {"line": number, **known, **found[0].to_json()})
+        _answer(sink, {"line": number, **known, **found[0].at_least(min_confidence).to_json()})
         good, cut = good + 1, cut + (found[0].pieces > 1)
     return Counts(good, bad, 0, cut)
 

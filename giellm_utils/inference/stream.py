@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -22,6 +23,7 @@ from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.files import read_json, write_json
 from giellm_utils.core.schema import Level
 from giellm_utils.inference.extractor import Extractor
+from giellm_utils.inference.results import Extraction
 from giellm_utils.models.bundle import CARD
 
 #: Longest input line in bytes; a longer one is a bad line, read over without being held.
@@ -155,11 +157,11 @@ def _last_done(out: Path, state_path: Path, state: dict[str, Any],
     before = read_json(state_path)
     other = "give another -o or --overwrite"
     if not isinstance(before, dict) or before.keys() != state.keys():
-        raise ExtractFileError(f"{state_path} is not a state of giellm extract; {other}")
+        raise ExtractFileError(f"{state_path} is not a state of this version of giellm extract; {other}")
     # The input may have grown since, so only as many bytes count as there were.
     if before["head"]["sha256"] != _head(source, before["head"]["bytes"]):
         raise ExtractFileError(f"{out} belongs to another input than {source}; {other}")
-    for key in ("tasks", "level", "model"):
+    for key in ("tasks", "level", "model", "min_confidence"):
         if before[key] != state[key]:
             raise ExtractFileError(f"{out} was made with {key} {before[key]!r}, not {state[key]!r}; {other}")
     last = _cut_last_line(out)
@@ -176,14 +178,15 @@ def _last_done(out: Path, state_path: Path, state: dict[str, Any],
 
 
 def extract_file(extractor: Extractor, source: Path, out: Path, *, tasks: list[str], level: Level = "joint",
-                 model: str = "", overwrite: bool = False, quiet: bool = False) -> Counts:
+                 model: str = "", min_confidence: float = 0, overwrite: bool = False,
+                 quiet: bool = False) -> Counts:
     """Extract every line of `source` (JSONL, {"id"?, "text"}) into `out`, going on from what it holds.
 
     Lines of `out`: {"line", "id"?, "text", "tasks"}; of `out`.errors.jsonl: {"line", "reason"}. `model`
-    names the weights in the state. Memory holds one window of texts, whatever the file's length. A
-    killed run leaves at most one cut line, which the next run drops. Raises ExtractFileError where `out`
-    belongs to something else or another process writes it, ExtractionError for tasks or a level that
-    the model does not have.
+    names the weights in the state; what is below `min_confidence` is left out (Extraction.at_least). Memory
+    holds one window of texts, whatever the file's length. A killed run leaves at most one cut line, which
+    the next run drops. Raises ExtractFileError where `out` belongs to something else or another process
+    writes it, ExtractionError for tasks or a level that the model does not have.
     """
     errors, state_path = (out.with_name(out.name + end) for end in (".errors.jsonl", ".state"))
     if source.resolve() in (p.resolve() for p in (out, errors, state_path)):
@@ -196,7 +199,7 @@ def extract_file(extractor: Extractor, source: Path, out: Path, *, tasks: list[s
             raise ExtractFileError(f"{out} is being written by another giellm extract; wait for it") from None
         size = min(HASHED, source.stat().st_size)
         state = {"head": {"bytes": size, "sha256": _head(source, size)},
-                 "tasks": tasks, "level": level, "model": model}
+                 "tasks": tasks, "level": level, "model": model, "min_confidence": min_confidence}
         if overwrite:
             out.unlink(missing_ok=True)
         last, row = _last_done(out, state_path, state, source)
@@ -210,15 +213,16 @@ def extract_file(extractor: Extractor, source: Path, out: Path, *, tasks: list[s
         bar.update(last)
         # Unbuffered: a line is in the file when its write returns, also if we are killed.
         files = [stack.enter_context(path.open("ab", buffering=0)) for path in (out, errors)]
-        new = _extract(extractor, stream, *files, bar, tasks, level)
+        found = partial(extractor.extract, tasks=tasks, level=level)
+        new = _extract(found, stream, *files, bar, min_confidence)
     counts = Counts(resumed + new.good, bad + new.bad, resumed, new.cut)
     if not counts.bad:
         errors.unlink(missing_ok=True)
     return counts
 
 
-def _extract(extractor: Extractor, stream: Iterator[tuple[int, bytes | None]], good_file: BinaryIO,
-             bad_file: BinaryIO, bar: tqdm, tasks: list[str], level: Level) -> Counts:
+def _extract(extract: Callable[..., Iterator[Extraction]], stream: Iterator[tuple[int, bytes | None]],
+             good_file: BinaryIO, bad_file: BinaryIO, bar: tqdm, min_confidence: float) -> Counts:
     """Extract the lines of `stream` into the two files, showing how far it came; counts what is new."""
     good = bad = cut = 0
     given: dict[int, tuple[int, dict[str, Any]]] = {}  # number of the text -> (line, row)
@@ -237,10 +241,10 @@ def _extract(extractor: Extractor, stream: Iterator[tuple[int, bytes | None]], g
     def refuse_text(index: int, reason: str) -> None:
         refuse(given.pop(index)[0], reason)
 
-    for extraction in extractor.extract(texts(), tasks, level, refuse_text):
+    for extraction in extract(texts(), on_error=refuse_text):
         number, row = given.pop(extraction.index)
         known = {"id": row["id"]} if "id" in row else {}
-        _write(good_file, {"line": number, **known, **extraction.to_json()})
+        _write(good_file, {"line": number, **known, **extraction.at_least(min_confidence).to_json()})
         good, cut = good + 1, cut + (extraction.pieces > 1)
         bar.update(number - bar.n)
     bar.update(bar.total - bar.n)

@@ -4,15 +4,19 @@ real decoder."""
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from giellm_utils.core.schema import Item
 from giellm_utils.data.registry import TASKS
-from giellm_utils.inference.extractor import ExtractionError, Extractor, WINDOW
+from giellm_utils.formats.giellm import GiellmFormat
+from giellm_utils.inference.constrained import Choice
+from giellm_utils.inference.extractor import _winner, confidences, ExtractionError, Extractor, WINDOW
 from giellm_utils.inference.results import ExtractedRelation
 from giellm_utils.models.bundle import make_card, write_card
 from giellm_utils.models.load import model_path
@@ -32,7 +36,8 @@ def test_offsets_are_of_the_whole_text_and_both_tasks_are_there():
     assert found == [i for i in range(len(text)) if text.startswith("東京", i)]
     assert isinstance(next(w for w in result["tcree"].words if w.kind == "relation"), ExtractedRelation)
     assert json.loads(json.dumps(result.to_json()))["tasks"]["scnm"]["words"][0] == {
-        "kind": "entity", "label": TASKS["scnm"].parts[0].labels[0], "surface": "東京", "start": 0, "end": 2}
+        "kind": "entity", "label": TASKS["scnm"].parts[0].labels[0], "surface": "東京", "start": 0, "end": 2,
+        "confidence": 0.9}
 
 
 def test_two_thousand_mentions_of_one_name_come_back():
@@ -72,6 +77,46 @@ def test_truncation_and_empty_text_and_invented_spans():
     result = next(model.extract(["東京"]))["scnm"]
     assert [p.name for p in result.problems] == ["not_in_text"]
     assert [w.surface for w in result.words] == ["東京"]
+
+
+def test_confidences_are_products_over_the_tokens_that_write_what_they_are_of():
+    fmt = GiellmFormat(TASKS["scnm"])
+    output = "<社会>固有表現抽出:人名;東京:地名;東京"
+    assert fmt.places(output) == ((0, 4), ((10, 16), (16, 22)))
+    # The third writes the end of one item and the beginning of the next, the last the end of the output.
+    chosen = [(0, 1, 0.5), (1, 4, 0.5), (15, 17, 0.5), (18, 19, 0.8), (22, 22, 0.1)]
+    given = {"output": output, "choices": [Choice(a, b, math.log(p)) for a, b, p in chosen]}
+    label, items = confidences(fmt, given, "joint")
+    assert label == pytest.approx(0.25) and items == pytest.approx([0.5, 0.4])
+    assert confidences(fmt, {"output": output, "choices": ()}, "joint") == (1, [1, 1])
+    assert confidences(fmt, {"output": output, "choices": None}, "joint") == (None, [None, None])
+    assert confidences(fmt, {"output": "固有表現抽出:無い;", "choices": ()}, "words") == (None, [])
+
+
+def test_a_text_of_many_pieces_has_the_confidence_of_those_it_is_taken_from():
+    text = "東京。" * 6 + "東" + "。" * 3
+    model = extractor(characters=lengths(6))
+    result = next(model.extract([text]))["scnm"]
+    assert result.pieces == 4 and result.confidence == pytest.approx(0.5)
+    # The same word twice: the surer one counts. Each piece has one of 0.9 and one of 0.8.
+    assert [w.confidence for w in result.words] == pytest.approx([0.9, 0.8] * 3)
+    model.decoder.items = lambda request: [Item("entity", "人名", ("東京",))] * 3
+    result = next(model.extract(["東京"]))["scnm"]
+    assert [(w.start, w.confidence) for w in result.words] == [(0, pytest.approx(0.9))]
+    weak = _winner({"a": [(4, 0.2), (2, 0.8)], "b": [(5, 1.0)]})
+    assert weak == ("a", pytest.approx(0.4)) and _winner({"a": [(1, None), (2, 0.5)]}) == ("a", None)
+
+
+def test_what_is_below_a_threshold_is_left_out():
+    found = next(extractor("scnm", "tcree").extract(["東京、東京、東京"]))
+    kept = found.at_least(0.8)
+    assert [w.confidence for w in kept["scnm"].words] == pytest.approx([0.9, 0.8])
+    assert (kept["scnm"].label, kept["scnm"].confidence) == (None, pytest.approx(0.5))
+    assert found.at_least(0.5)["scnm"] == found["scnm"] and found.at_least(0.0) == found
+    assert kept.labels == found.labels, "colours stay"
+    unknown = replace(found["scnm"], confidence=None, words=tuple(
+        replace(w, confidence=None) for w in found["scnm"].words))
+    assert unknown.at_least(1.0) == unknown
 
 
 def test_the_view_escapes_and_shows_what_is_hidden():
@@ -133,5 +178,6 @@ def test_a_trained_folder_reads_texts(tmp_path, scratch_cache):
     assert long["scnm"].pieces > 1 and long.index == 0 and short["tcree"].pieces == 1
     for result in (long, short):
         for part in result.results:
-            assert part.words and not part.problems
+            assert part.words and not part.problems and 0 < part.confidence <= 1
+            assert all(0 < w.confidence <= 1 for w in part.words) and part.confidence < 1
             assert all(result.text[s.start:s.end] == s.surface for s in mentions(part))

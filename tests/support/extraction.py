@@ -5,6 +5,7 @@ As a script: one extraction of a file, slow enough to be killed.
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 import time
@@ -27,6 +28,14 @@ class Characters:
 
     def __call__(self, texts, add_special_tokens=True):
         return SimpleNamespace(input_ids=[[ord(c) for c in text] for text in texts])
+
+
+def choices(fmt: GiellmFormat, output: str) -> list[SimpleNamespace]:
+    """What was chosen in an output at level joint: its label with 0.5, its items with 0.9, 0.8, ... 0.1."""
+    places = fmt.places(output)
+    sure = [0.5, *(max(0.1, 0.9 - k / 10) for k in range(len(places.items)))]
+    return [SimpleNamespace(start=start + 1, end=start + 2, log_probability=math.log(p))
+            for (start, _), p in zip((places.label, *places.items), sure, strict=True)]
 
 
 class StandIn:
@@ -52,7 +61,8 @@ class StandIn:
             fmt = self.formats[request.task]
             label = fmt.task.text_labels[len(request.text) % 2]
             output = fmt.mark(label) + fmt.words(self.items(request))
-            held.append((number, {"output": output, "truncated": "切" in request.text}))
+            held.append((number, {"output": output, "truncated": "切" in request.text,
+                                  "choices": choices(fmt, output)}))
             if len(held) == 8:
                 random.Random(number).shuffle(held)
                 yield from self._slowly(held)
