@@ -20,6 +20,11 @@ MIXTURE = "mixture"
 #: scored, so each stands with the level that is.
 Partner = Literal["gold", "random-words", "length-label"]
 SCORED: dict[Partner, Level] = {"random-words": "text", "length-label": "words"}
+#: Order of the levels in a joint target (formats.registry.in_order).
+Order = Literal["text-first", "words-first"]
+#: How target tokens are weighed. tokens: all alike. levels: in each joint target the label and the words half
+#: of its weight, however many tokens they have (training.rows).
+Loss = Literal["tokens", "levels"]
 
 
 class Look(Section):
@@ -39,10 +44,8 @@ class Condition(Section):
     levels: tuple[Level, ...] = Field(min_length=1, max_length=2)
     #: Where the labels come from: gold is the record's own.
     partner: Partner = "gold"
-    #: Order of the levels in a joint target.
-    order: Literal["text-first"] = "text-first"
-    #: How target tokens are weighed: all alike.
-    loss: Literal["tokens"] = "tokens"
+    order: Order = "text-first"
+    loss: Loss = "tokens"
     #: What is held equal between conditions. sequences: hence texts and steps. texts: each gives a sequence
     #: a level, so with two levels the sequences and, at the same epochs, the steps are twice as many.
     budget: Literal["sequences", "texts"] = "sequences"
@@ -54,8 +57,9 @@ class Condition(Section):
         if self.budget != ("sequences" if len(self.levels) == 1 else "texts"):
             raise ValueError(f"budget is {self.budget}: with one level sequences are held equal, with two "
                              "texts")
-        if self.partner != "gold" and self.levels != ("joint",):
-            raise ValueError(f"partner {self.partner} stands in a joint target: levels must be joint")
+        for name, plain in (("partner", "gold"), ("order", "text-first"), ("loss", "tokens")):
+            if (value := getattr(self, name)) != plain and self.levels != ("joint",):
+                raise ValueError(f"{name} {value} is for a joint target: levels must be joint")
         return self
 
     @property
@@ -76,6 +80,10 @@ CONDITIONS: dict[str, Condition] = {c.name: c for c in (
               levels=("joint",), partner="random-words"),
     Condition(name="placebo-label", title="placebo label", look=Look(colour="#CC79A7", marker="X"),
               levels=("joint",), partner="length-label"),
+    Condition(name="words-first", title="joint, words first", look=Look(colour="#000000", marker="P"),
+              levels=("joint",), order="words-first"),
+    Condition(name="per-level-loss", title="joint, loss per level", look=Look(colour="#F0E442", marker="*"),
+              levels=("joint",), loss="levels"),
 )}
 
 

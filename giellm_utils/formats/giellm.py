@@ -7,6 +7,10 @@ Parts are joined with nothing between them:
     joint   {text}{options}{Instruction Words}   ->  <label>{Instruction Word}:type;span:type;span
     text    {text}{options}                      ->  <label>
     words   {text}{Instruction Words}            ->  {Instruction Word}:type;span
+
+Words first, for the experiment: the same prompts, and the joint target with its levels the other way round,
+
+    joint   {text}{options}{Instruction Words}   ->  {Instruction Word}:type;span:type;span<label>
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from giellm_utils.core.schema import Item, Level, Part, Record, Task
 from giellm_utils.formats.base import Format, FormatError, Places
 from giellm_utils.formats.escapes import Escapes
 from giellm_utils.formats.grammar import build_grammar
-from giellm_utils.formats.reading import check_in_text, marked_label, read_items
+from giellm_utils.formats.reading import check_in_text, label_at_end, marked_label, read_items
 
 #: The name of the format with each pair of marks: "<>" as in the SLG code, "‹>" as the GIELLM model
 #: cards print for the published weights.
@@ -27,13 +31,14 @@ NAMES = {"<>": "giellm", "‹>": "giellm-card"}
 
 
 class GiellmFormat(Format):
-    """One task's format. `marks`: opening and closing mark around a text label, one character each.
+    """One task's format. `marks`: opening and closing mark around a text label, one character each;
+    `words_first`: a joint target ends with its label.
 
-    `name` is that of NAMES; a format of other marks is in no registry. Raises FormatError for marks
-    that could not be told from the rest of a target.
+    `name` is that of NAMES, with "-words-first" where that is so; a format of other marks is in no
+    registry. Raises FormatError for marks that could not be told from the rest of a target.
     """
 
-    def __init__(self, task: Task, marks: str = "<>") -> None:
+    def __init__(self, task: Task, marks: str = "<>", *, words_first: bool = False) -> None:
         super().__init__(task)
         if len(marks) != 2 or any(c in "\\:;" for c in marks):
             raise FormatError(f"marks must be two characters, none of them \\ : ;, not {marks!r}")
@@ -41,7 +46,8 @@ class GiellmFormat(Format):
             if any(c in label for c in marks):
                 raise FormatError(f"marks {marks!r} stand in text label {label!r} of task {task.name}; "
                                   "choose marks that no label holds")
-        self.name = NAMES.get(marks, f"giellm {marks}")
+        self.name = NAMES.get(marks, f"giellm {marks}") + ("-words-first" if words_first else "")
+        self.words_first = words_first
         self.open, self.close_mark = marks
         self.options = "".join(self.mark(label) for label in task.text_labels)
         self.instructions = "".join(p.instruction for p in task.parts)
@@ -72,8 +78,15 @@ class GiellmFormat(Format):
 
     def target(self, record: Record, level: Level = "joint") -> str:
         """What the model should write for `record`; expects canonical order (Record.validate)."""
-        head = "" if level == "words" else self.mark(record.label)
-        return head if level == "text" else head + self.words(record.items())
+        return self._joined("" if level == "words" else self.mark(record.label),
+                            "" if level == "text" else self.words(record.items()))
+
+    def border(self, record: Record) -> int:
+        """Where in the joint target of `record` its second level starts, in characters."""
+        return len(self.words(record.items()) if self.words_first else self.mark(record.label))
+
+    def _joined(self, label: str, words: str) -> str:
+        return words + label if self.words_first else label + words
 
     def words(self, items: Iterable[Item]) -> str:
         """The words part of a target: every part's Instruction Word and items, in the given order.
@@ -98,6 +111,8 @@ class GiellmFormat(Format):
             pieces += [part.instruction, f"{part.instruction}:{self.task.none};",
                        f"{self.close_mark}{part.instruction}:",
                        *(f":{label};" for label in part.labels), *(f";{label};" for label in part.labels)]
+        if self.words_first:
+            pieces += [f":{self.task.none};{self.mark(label)}" for label in self.task.text_labels]
         return pieces
 
     # -- reading ---------------------------------------------------------------------------------
@@ -108,8 +123,7 @@ class GiellmFormat(Format):
         With `text`, spans that are no substring of it are reported as `not_in_text` (and kept).
         """
         problems: list[Problem] = []
-        label, rest = (None, output) if level == "words" else marked_label(
-            self.task, output, (self.open, self.close_mark), self._escapes.instructions, problems)
+        label, rest = (None, output) if level == "words" else self._label(output, level, problems)
         items: list[Item] = []
         if level != "text":
             items = self._sections(rest, problems)
@@ -117,6 +131,13 @@ class GiellmFormat(Format):
             problems.append(Problem("unexpected_text", rest))
         check_in_text(items, text, problems)
         return Answer(label, tuple(items), tuple(problems), output)
+
+    def _label(self, output: str, level: Level, problems: list[Problem]) -> tuple[str | None, str]:
+        """The text label of `output`, None where none can be read, and the words part."""
+        marks = self.open, self.close_mark
+        if self.words_first and level == "joint":
+            return label_at_end(self.task, output, marks, problems)
+        return marked_label(self.task, output, marks, self._escapes.instructions, problems)
 
     def _sections(self, rest: str, problems: list[Problem]) -> list[Item]:
         """Cut the words part at its unescaped Instruction Words and read each section."""
@@ -164,8 +185,9 @@ class GiellmFormat(Format):
             raise FormatError(f"output {output[:20]!r} is none of this format ({answer.problems[0].name}), "
                               "so its places are not known")
         # Without faults an output is what this format writes for its answer, so lengths are enough.
-        at = 0 if level == "words" else len(self.mark(answer.label))
-        label, items = (None if level == "words" else (0, at)), []
+        size = 0 if level == "words" else len(self.mark(answer.label))
+        behind = self.words_first and level == "joint"
+        start, at, items = len(output) - size if behind else 0, 0 if behind else size, []
         for part in () if level == "text" else self.task.parts:
             at += len(part.instruction)
             mine = [self._items(part, [item]) for item in answer.items if item.kind == part.kind]
@@ -173,7 +195,7 @@ class GiellmFormat(Format):
                 items.append((at, at + len(piece)))
                 at += len(piece)
             at += 0 if mine else len(f":{self.task.none};")
-        return Places(label, tuple(items))
+        return Places(None if level == "words" else (start, start + size), tuple(items))
 
     # -- the grammar -----------------------------------------------------------------------------
 
@@ -185,7 +207,7 @@ class GiellmFormat(Format):
         """
         heads = [] if level == "words" else [self.mark(label) for label in self.task.text_labels]
         parts = () if level == "text" else self.task.parts
-        return build_grammar(heads, parts, self.task.none, text, max_items)
+        return build_grammar(heads, parts, self.task.none, text, max_items, words_first=self.words_first)
 
     def close(self, output: str, level: Level, text: str) -> str:
         """A complete output from `output`, the beginning of an accepted one that ran out of tokens.
@@ -194,16 +216,35 @@ class GiellmFormat(Format):
         rest is dropped; a text label that was cut becomes the first that begins so. Raises FormatError
         where none does: `output` did not come from this grammar.
         """
-        answer = self.parse(output, level, text)
-        head = ""
+        head, rest = "", output
         if level != "words":
-            marks = [self.mark(label) for label in self.task.text_labels]
-            head = (self.mark(answer.label) if answer.label
-                    else next((m for m in marks if m.startswith(output)), ""))
-            if not head:
-                raise FormatError(f"output {output[:20]!r} begins with no text label of task "
-                                  f"{self.task.name}; give the beginning of an output of its grammar")
+            cut = self._cut_at_end if self.words_first and level == "joint" else self._cut_head
+            head, rest = cut(output)
         if level == "text":
             return head
-        return head + self.words(item for item in answer.items if all(s in text for s in item.surfaces)
-                                 and item.label in self.task.part(item.kind).labels)
+        answer = self.parse(rest, "words", text)
+        return self._joined(head, self.words(
+            item for item in answer.items if all(s in text for s in item.surfaces)
+            and item.label in self.task.part(item.kind).labels))
+
+    def _cut_head(self, output: str) -> tuple[str, str]:
+        """The marked label that a cut output begins with, made whole, and what follows it."""
+        label, rest = self._label(output, "text", [])
+        marks = [self.mark(known) for known in self.task.text_labels]
+        head = self.mark(label) if label else next((m for m in marks if m.startswith(output)), "")
+        if not head:
+            raise FormatError(f"output {output[:20]!r} begins with no text label of task {self.task.name}; "
+                              "give the beginning of an output of its grammar")
+        return head, rest
+
+    def _cut_at_end(self, output: str) -> tuple[str, str]:
+        """The marked label that a cut output of words first ends with, made whole (the task's first where it
+        had not come to one), and what stands before it."""
+        label, rest = self._label(output, "joint", [])
+        if label:
+            return self.mark(label), rest
+        marks = [self.mark(known) for known in self.task.text_labels]
+        for size in range(min(len(output), max(map(len, marks)) - 1), 0, -1):
+            if begun := next((m for m in marks if m.startswith(output[-size:])), ""):
+                return begun, output[:-size]
+        return marks[0], output

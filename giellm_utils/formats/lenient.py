@@ -28,10 +28,10 @@ _FIELD = re.compile(r"\s*(?<!\\);\s*")
 def read_leniently(fmt: Format, output: str, level: Level = "joint", text: str = "") -> Answer:
     """What `output` says of `text`, its form mended first; total like `parse`. `raw` stays the output.
 
-    Formats other than GIELLM's lose only fences, quotes and blanks around the answer.
+    Formats other than GIELLM's, text label first, lose only fences, quotes and blanks around the answer.
     """
     tidy = _unwrapped(output)
-    if isinstance(fmt, GiellmFormat):
+    if isinstance(fmt, GiellmFormat) and not fmt.words_first:
         tidy = _mended(fmt, tidy, level, text)
     answer = fmt.parse(tidy, level, text)
     return Answer(answer.label, answer.items, answer.problems, output)

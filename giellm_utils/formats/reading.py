@@ -30,6 +30,20 @@ def marked_label(task: Task, output: str, marks: tuple[str, str], words: Sequenc
     return known_label(task, output[len(opening):end], problems), output[end + len(closing):]
 
 
+def label_at_end(task: Task, output: str, marks: tuple[str, str],
+                 problems: list[Problem]) -> tuple[str | None, str]:
+    """The text label at the end of `output`, None where there is none, and what stands before it.
+
+    A label holds no mark, so the last opening one is its own, whatever a span before it holds.
+    """
+    opening, closing = marks
+    start = output.rfind(opening, 0, len(output) - len(closing))
+    if not output.endswith(closing) or start < 0:
+        problems.append(Problem("no_text_label", output[-20:]))
+        return None, output
+    return known_label(task, output[start + len(opening):-len(closing)], problems), output[:start]
+
+
 def known_label(task: Task, label: str, problems: list[Problem]) -> str | None:
     """`label`, or None where the task has no such text label."""
     if label in task.text_labels:

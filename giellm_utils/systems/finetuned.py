@@ -21,6 +21,7 @@ from giellm_utils.core.files import write_json
 from giellm_utils.core.schema import Level, Record
 from giellm_utils.core.settings import load_yaml
 from giellm_utils.formats.base import Format, FormatError
+from giellm_utils.formats.registry import in_order
 from giellm_utils.inference.config import GenerationConfig
 from giellm_utils.models.spec import ModelConfig
 from giellm_utils.systems.base import Entry, System
@@ -49,7 +50,8 @@ class FineTuned(System):
                 raise FormatError(f"condition {condition.name} asks for level {lacking[0]}, for which format "
                                   f"{fmt.name} is not defined; it is for {', '.join(fmt.levels)}")
         self.name, self.level, self.title = condition.name, condition.scored, condition.title
-        self.condition, self.folder, self.formats = condition, folder, formats
+        self.formats = {name: in_order(fmt, condition.order) for name, fmt in formats.items()}
+        self.condition, self.folder = condition, folder
         self.task, self.seed, self.model, self.training = task, seed, model, training
         self.generation, self.budgets = generation, budgets
 
@@ -89,7 +91,7 @@ class FineTuned(System):
 
         def of(split: str) -> list[dict[str, str]]:
             return build(self.formats, [partner(r) for r in records if r.split == split],
-                         *self.condition.levels)
+                         *self.condition.levels, loss=self.condition.loss)
 
         return [row for split in splits for row in of(split)], [] if "dev" in splits else of("dev")
 

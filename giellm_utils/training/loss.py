@@ -34,11 +34,12 @@ class Buffers:
 
 class _FrozenHeadLoss(torch.autograd.Function):
     """Summed cross-entropy of hidden [N, H] against labels [N] under a frozen output layer [V, H],
-    in which `trained` [K, H] stand in the place of the rows `at` [K]."""
+    in which `trained` [K, H] stand in the place of the rows `at` [K]; each label counts as often as
+    `weights` [N] say, or once."""
 
     @staticmethod
     def forward(ctx, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, trained: torch.Tensor,
-                at: torch.Tensor, buffers: Buffers) -> torch.Tensor:
+                at: torch.Tensor, buffers: Buffers, weights: torch.Tensor | None) -> torch.Tensor:
         low, full = buffers.get(weight)
         states = hidden.detach().to(weight.dtype)
         new = trained.detach().to(weight.dtype)
@@ -53,9 +54,13 @@ class _FrozenHeadLoss(torch.autograd.Function):
             logits -= logits.amax(1, keepdim=True)
             right = logits.gather(1, wanted)
             norm = logits.exp_().sum(1, keepdim=True)
-            total += (norm.log() - right).sum()
+            losses = norm.log() - right
             logits /= norm
             logits.scatter_add_(1, wanted, logits.new_full(wanted.shape, -1.0))
+            if weights is not None:
+                losses *= weights[start:start + CHUNK, None]
+                logits *= weights[start:start + CHUNK, None]
+            total += losses.sum()
             picked = low[:n].copy_(logits).index_select(1, at)
             low[:n].index_fill_(1, at, 0)
             gradient[start:start + n] = low[:n] @ weight + picked @ new
@@ -67,7 +72,7 @@ class _FrozenHeadLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx, upstream: torch.Tensor):
         gradient, trained = ctx.saved_tensors
-        return (gradient * upstream).to(ctx.dtype), None, None, trained * upstream, None, None
+        return (gradient * upstream).to(ctx.dtype), None, None, trained * upstream, None, None, None
 
 
 class TargetHead:
@@ -90,7 +95,9 @@ class TargetHead:
                               "logits; set it to all")
         self.at = torch.tensor(self.layer.token_indices["default"] if self.layer else [], dtype=torch.long)
         self.rows = None if rows is None else torch.unique(torch.cat([rows, self.at]))
+        #: Of the batch that comes next: labels and their weights, each [batch, T]; all weigh 1 where None.
         self.labels: torch.Tensor | None = None
+        self.weights: torch.Tensor | None = None
         self.buffers = Buffers()
         self._picked: tuple[torch.Tensor, torch.Tensor] | None = None
         head.register_forward_pre_hook(lambda module, args: (args[0][self.labels != IGNORE],))
@@ -105,7 +112,8 @@ class TargetHead:
         if self.rows is not None:
             weight, place = self._scored(weight)
             at, labels = place[at], place[labels]
-        return _FrozenHeadLoss.apply(hidden, weight, labels, trained, at, self.buffers)
+        return _FrozenHeadLoss.apply(hidden, weight, labels, trained, at, self.buffers,
+                                     self._wanted_weights())
 
     def _scored(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The scored rows of the frozen weight, and where each id stands among them; made once."""
@@ -117,9 +125,17 @@ class TargetHead:
             self._picked = weight.detach()[rows].clone(), place
         return self._picked
 
+    def _wanted_weights(self) -> torch.Tensor | None:
+        return None if self.weights is None else self.weights[self.labels != IGNORE]
+
     def loss(self, outputs, labels: torch.Tensor, num_items_in_batch=None) -> torch.Tensor:
-        """Mean (or sum / `num_items_in_batch`) over the labels [batch, T] that are not IGNORE."""
+        """Mean (or sum / `num_items_in_batch`) over the labels [batch, T] that are not IGNORE, weighed."""
         wanted = labels[labels != IGNORE]
-        total = (outputs.logits if self.chunked else
-                 torch.nn.functional.cross_entropy(outputs.logits.float(), wanted, reduction="sum"))
+        if self.chunked:
+            total = outputs.logits
+        elif self.weights is None:
+            total = torch.nn.functional.cross_entropy(outputs.logits.float(), wanted, reduction="sum")
+        else:
+            losses = torch.nn.functional.cross_entropy(outputs.logits.float(), wanted, reduction="none")
+            total = (losses * self._wanted_weights()).sum()
         return total / (len(wanted) if num_items_in_batch is None else num_items_in_batch)

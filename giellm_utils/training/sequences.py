@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
 from giellm_utils.core.artifacts import TokenCosts, TokensFile
+from giellm_utils.core.conditions import Loss
 from giellm_utils.core.schema import Level, Record
 from giellm_utils.formats.base import Format
 
 
-def sequence(fmt: Format, record: Record, level: Level) -> dict[str, str]:
+def sequence(fmt: Format, record: Record, level: Level) -> dict[str, Any]:
     """One row of a sequence file: id, task, prompt, target."""
     return {"id": record.id, "task": record.task, "prompt": fmt.prompt(record.text, level),
             "target": fmt.target(record, level)}
 
 
-def build(formats: Mapping[str, Format], records: Sequence[Record], *levels: Level) -> list[dict[str, str]]:
-    """Rows of all records, one a level; the data sets stay mixed in the order of `records`."""
-    return [sequence(formats[r.task], r, level) for r in records for level in levels]
+def build(formats: Mapping[str, Format], records: Sequence[Record], *levels: Level,
+          loss: Loss = "tokens") -> list[dict[str, Any]]:
+    """Rows of all records, one a level; the data sets stay mixed in the order of `records`.
+
+    With `loss` levels each also says where in its joint target the second level starts: `border`, in
+    characters. Raises FormatError for a format that does not know it.
+    """
+    rows = [sequence(formats[r.task], r, level) for r in records for level in levels]
+    if loss == "levels":
+        for row, record in zip(rows, records, strict=True):
+            row["border"] = formats[record.task].border(record)
+    return rows
 
 
 def token_costs(tokenizer: PreTrainedTokenizerFast,

@@ -27,7 +27,7 @@ class TargetTrainer(Trainer):
         super().__init__(model, *args, compute_loss_func=self.head.loss, **kwargs)
 
     def compute_loss(self, model, inputs, *args, **kwargs):
-        self.head.labels = inputs["labels"]
+        self.head.labels, self.head.weights = inputs["labels"], inputs.pop("weights", None)
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     def training_step(self, *args, **kwargs):

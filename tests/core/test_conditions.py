@@ -25,7 +25,7 @@ def test_conditions_can_be_told_apart():
 
 def test_what_a_partner_replaced_is_not_scored():
     scored = {name: c.scored for name, c in CONDITIONS.items()}
-    assert scored == {"joint": "joint", "text": "text", "words": "words", "two-task": "joint",
+    assert scored == {**dict.fromkeys(CONDITIONS, "joint"), "text": "text", "words": "words",
                       "placebo-words": "text", "placebo-label": "words"}
 
 
@@ -33,7 +33,9 @@ def test_what_a_partner_replaced_is_not_scored():
     ({"levels": ("words", "text")}, "levels words, text cannot be put together"),
     ({"levels": ("text", "words")}, "budget is sequences: with one level sequences are held equal"),
     ({"budget": "texts"}, "budget is texts"),
-    ({"levels": ("text",), "partner": "random-words"}, "random-words stands in a joint target")])
+    ({"levels": ("text",), "partner": "random-words"}, "partner random-words is for a joint target"),
+    ({"levels": ("words",), "order": "words-first"}, "order words-first is for a joint target"),
+    ({"levels": ("text", "words"), "budget": "texts", "loss": "levels"}, "loss levels is for a joint")])
 def test_conditions_that_could_not_be_scored_are_refused(changes, message):
     with pytest.raises(ValidationError, match=message):
         Condition(**{**CONDITIONS["joint"].model_dump(), **changes})

@@ -19,8 +19,9 @@ SCNM = Task("scnm", "", ("社会", "文芸"), (ENTITIES,))
 TCREE = Task("tcree", "", ("経歴", "事件"), (RELATIONS, EVENTS))
 #: Instruction Words whose beginnings repeat, so that a border could be read too early.
 REPEATS = Task("repeats", "", ("p",), (Part("k", "aab", ("x",)), Part("j", "cd", ("y", "z"), "relation")))
-FORMATS = [GiellmFormat(task, marks) for task in (SCNM, TCREE, REPEATS) for marks in ("<>", "‹>", "||")]
-WORDS = [part.instruction for f in FORMATS[::3] for part in f.task.parts]
+FORMATS = [GiellmFormat(task, marks, words_first=turned) for task in (SCNM, TCREE, REPEATS)
+           for marks, turned in (("<>", False), ("‹>", False), ("||", False), ("<>", True), ("||", True))]
+WORDS = [part.instruction for f in FORMATS[::5] for part in f.task.parts]
 
 #: Pieces that try the borders: marks, Instruction Words, their beginnings and ends, whole items.
 PIECES = [*"\\:;<>‹›|\n\r\0 \"'", "\\\\", ":無い;", "無い", "人名", "<社会>", ":人名;", "田中",
@@ -36,6 +37,13 @@ def records() -> st.SearchStrategy[tuple[GiellmFormat, Record]]:
         lambda fmt: st.tuples(st.just(fmt), records_of(fmt.task, texts)))
 
 
+def written(fmt: GiellmFormat, answer: Answer, level: str) -> str:
+    """What the format writes for an answer."""
+    levels = ["" if level == "words" else fmt.mark(answer.label),
+              "" if level == "text" else fmt.words(answer.items)]
+    return "".join(reversed(levels) if fmt.words_first else levels)
+
+
 @many
 @given(records(), st.sampled_from(LEVELS))
 def test_round_trip_is_exact(drawn, level):
@@ -44,8 +52,11 @@ def test_round_trip_is_exact(drawn, level):
     answer = fmt.parse(target, level, record.text)
     assert answer == Answer(None if level == "words" else record.label,
                             () if level == "text" else tuple(record.items()), (), target)
-    head = "" if level == "words" else fmt.mark(record.label)
-    assert target == head + ("" if level == "text" else fmt.words(record.items()))
+    assert target == written(fmt, answer, level)
+    if level == "joint":
+        border = fmt.border(record)
+        parts = fmt.target(record, "text"), fmt.target(record, "words")
+        assert (target[:border], target[border:]) == (parts[::-1] if fmt.words_first else parts)
 
 
 @many
@@ -61,8 +72,8 @@ def test_places_are_those_of_the_label_and_the_items(drawn, level):
     assert len(said) == len(answer.items) and all(piece[0] == ":" for piece in said)
     for piece, item in zip(said, answer.items, strict=True):
         assert fmt.task.part(item.kind).instruction + piece in fmt.words([item])
-    assert all(b == c for (_, b), (c, _), one, other in zip(
-        places.items, places.items[1:], answer.items, answer.items[1:], strict=False) if one.kind == other.kind)
+    pairs = zip(places.items, places.items[1:], answer.items, answer.items[1:], strict=False)
+    assert all(b == c for (_, b), (c, _), one, other in pairs if one.kind == other.kind)
 
 
 def test_places_by_hand_and_of_a_faulty_output():
@@ -80,8 +91,7 @@ def check_total(fmt: GiellmFormat, output: str, level: str, text: str) -> None:
     assert all(item.surfaces and all(item.surfaces) for item in answer.items)
     assert answer.raw == output
     if answer.well_formed:
-        head = "" if level == "words" else fmt.mark(answer.label)
-        assert output == head + ("" if level == "text" else fmt.words(answer.items))
+        assert output == written(fmt, answer, level)
 
 
 @many
@@ -142,6 +152,23 @@ def test_relations_events_and_nothing():
     assert T.target(record, "joint") == "<経歴>関係抽出:田中;所属;日本銀行イベント抽出:就任;就任"
     empty = Record("r", "tcree", "x", "事件")
     assert T.target(empty, "joint") == "<事件>関係抽出:無い;イベント抽出:無い;"
+
+
+def test_words_first_turns_the_levels_of_a_joint_target_alone():
+    fmt = GiellmFormat(SCNM, words_first=True)
+    record = Record("r", "scnm", "AはB<社会>。", "文芸", spans(("人名", 0, 1), ("地名", 2, 7)))
+    for level in LEVELS:
+        assert fmt.prompt(record.text, level) == C.prompt(record.text, level)
+        assert level == "joint" or fmt.target(record, level) == C.target(record, level)
+    target = "固有表現抽出:人名;A:地名;B<社会><文芸>"
+    assert (fmt.target(record), fmt.name) == (target, "giellm-words-first")
+    assert fmt.parse(target, "joint", record.text).items == tuple(record.items())
+    assert fmt.places(target) == ((20, 24), ((6, 11), (11, 20))) and fmt.border(record) == 20
+    assert fmt.target(Record("r", "scnm", "A", "社会")) == "固有表現抽出:無い;<社会>"
+    for output, *names in [("固有表現抽出:無い;", "no_text_label"), ("<社会>", "missing_instruction"),
+                           ("固有表現抽出:無い;<学問>", "unknown_text_label"),
+                           ("<社会>固有表現抽出:無い;", "no_text_label", "unexpected_text")]:
+        assert [p.name for p in fmt.parse(output).problems] == names, output
 
 
 def test_escape_is_the_rule_of_the_design():

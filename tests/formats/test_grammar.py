@@ -12,11 +12,12 @@ from giellm_utils.formats.base import FormatError
 from giellm_utils.formats.escapes import Escapes
 from giellm_utils.formats.giellm import GiellmFormat
 from giellm_utils.formats.grammar import item_bounds, span_chunks
-from support.records import FORMAT, trip_records
+from support.records import FORMAT, TRIP, trip_records
 
 TASK = Task("tcree", "", ("経歴", "経済"), (
     Part("relation", "関係抽出", ("所属",), "relation"), Part("event", "イベント抽出", ("就任", "受賞"))))
 FMT = GiellmFormat(TASK)
+TURNED = GiellmFormat(TRIP, words_first=True)
 
 
 def test_a_grammar_word_for_word():
@@ -33,6 +34,15 @@ def test_a_grammar_word_for_word():
         'SUBSTRING: %regex {"substring_chunks": ["a", "\\\\;"]}\n')
     assert FMT.grammar("text", "a", 1) == 'start: OUTPUT\nOUTPUT: ("<\\u7d4c\\u6b74>" | "<\\u7d4c\\u6e08>")\n'
     assert FMT.grammar("words", "", 1).endswith(':\\u7121\\u3044;"\n'), "no characters, no spans"
+
+
+def test_words_first_is_the_same_grammar_turned():
+    straight, turned = (GiellmFormat(TASK, words_first=w).grammar("joint", "a;", 2) for w in (False, True))
+    label = '("<\\u7d4c\\u6b74>" | "<\\u7d4c\\u6e08>")'
+    assert f"OUTPUT: {label} " in straight
+    assert turned == straight.replace(f"{label} ", "").replace("\nSPAN", f" {label}\nSPAN", 1)
+    for level in ("text", "words"):
+        assert GiellmFormat(TASK, words_first=True).grammar(level, "a", 1) == FMT.grammar(level, "a", 1)
 
 
 @pytest.mark.parametrize("bound, message", [
@@ -72,18 +82,29 @@ def test_what_can_be_read_of_a_cut_output_stays(beginning, closed):
     assert FMT.close(beginning, "joint", "田中は日銀の総裁に就任した") == closed
 
 
+@pytest.mark.parametrize("beginning, closed", [
+    ("", "関係抽出:無い;イベント抽出:無い;<経歴>"),
+    ("関係抽出:田中;所属;日", "関係抽出:田中;所属;日イベント抽出:無い;<経歴>"),
+    ("関係抽出:無い;イベント抽出:受賞;日銀<", "関係抽出:無い;イベント抽出:受賞;日銀<経歴>"),
+    ("関係抽出:無い;イベント抽出:受賞;日銀<経済", "関係抽出:無い;イベント抽出:受賞;日銀<経済>"),
+    ("関係抽出:無い;イベント抽出:受賞;日銀<経済>", "関係抽出:無い;イベント抽出:受賞;日銀<経済>")])
+def test_a_cut_output_of_words_first_gets_its_label(beginning, closed):
+    fmt = GiellmFormat(TASK, words_first=True)
+    assert fmt.close(beginning, "joint", "田中は日銀の総裁に就任した") == closed
+
+
 def test_an_output_of_another_grammar_cannot_be_closed():
     with pytest.raises(FormatError, match="begins with no text label of task tcree"):
         FMT.close("経歴", "joint", "a")
 
 
 @settings(max_examples=300, deadline=None)
-@given(trip_records(), st.sampled_from(LEVELS), st.data())
-def test_closing_any_beginning_of_a_target_gives_a_clean_output(record, level, data):
-    target = FORMAT.target(record, level)
-    closed = FORMAT.close(target[:data.draw(st.integers(0, len(target)))], level, record.text)
-    assert FORMAT.parse(closed, level, record.text).problems == ()
-    assert FORMAT.close(target, level, record.text) == target
+@given(trip_records(), st.sampled_from(LEVELS), st.sampled_from([FORMAT, TURNED]), st.data())
+def test_closing_any_beginning_of_a_target_gives_a_clean_output(record, level, fmt, data):
+    target = fmt.target(record, level)
+    closed = fmt.close(target[:data.draw(st.integers(0, len(target)))], level, record.text)
+    assert fmt.parse(closed, level, record.text).problems == ()
+    assert fmt.close(target, level, record.text) == target
 
 
 @pytest.mark.parametrize("name", TASKS)

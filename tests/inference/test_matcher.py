@@ -29,6 +29,7 @@ WORD = GiellmFormat(Task("word", "", ("p",), (Part("k", "aab", ("x",)),), none="
 RELATION = GiellmFormat(Task("relation", "", ("p",), (Part("r", "R", ("x",), "relation"),), none="a"), "‹>")
 TWO = GiellmFormat(Task("two", "", ("p",), (
     Part("r", "ab", ("x",), "relation"), Part("k", "cd", ("y",))), none="c"))
+TURNED = GiellmFormat(SPAN.task, words_first=True)
 TCREE = GiellmFormat(Task("tcree", "", ("経歴", "事件"), (
     Part("relation", "関係抽出", ("所属", "出身"), "relation"), Part("event", "イベント抽出", ("就任",)))))
 
@@ -48,8 +49,8 @@ def writable(fmt: GiellmFormat, level: Level, text: str, max_items: int) -> set[
         items = [Item(part.kind, label, surfaces) for label in part.labels
                  for surfaces in product(substrings(text), repeat=arity)]
         choices.append([seq for n in range(max_items + 1) for seq in product(items, repeat=n)])
-    return {head + fmt.words(item for seq in chosen for item in seq)
-            for head in heads for chosen in product(*choices)}
+    words = [fmt.words(item for seq in chosen for item in seq) for chosen in product(*choices)]
+    return {w + head if fmt.words_first else head + w for head in heads for w in words}
 
 
 def accepted(matcher: OutputMatcher) -> set[str]:
@@ -93,6 +94,7 @@ def over(alphabet: str, longest: int) -> list[str]:
     (WORD, "words", over("ab\\", 3), 2), (WORD, "words", over("ab", 7), 1),
     (RELATION, "joint", over("a:;\\", 3), 1), (RELATION, "words", over("aR;", 2), 2),
     (TWO, "words", over("abcd", 3), 1), (TWO, "joint", over("ab\\:", 3), 1),
+    (TURNED, "joint", over("a:<", 3), 2), (TURNED, "joint", ["<p>", "a<q>", "p<q><"], 1),
     (TWO, "words", ["abab", "cdab", "abcda", "ababa"], 1)])
 def test_accepted_equals_writable(fmt, level, texts, max_items, record_property):
     strings = sum(check_equal(fmt, level, text, max_items) for text in texts)
@@ -134,15 +136,16 @@ some = settings(max_examples=400, deadline=None, suppress_health_check=list(Heal
 
 
 @some
-@given(records(), st.sampled_from(LEVELS), st.integers(0, 999))
-def test_every_gold_target_is_accepted_and_its_beginnings_can_be_closed(record, level, cut):
-    target = TCREE.target(record, level)
-    constraint = OutputConstraint(BYTES, TCREE, 3)
+@given(records(), st.sampled_from(LEVELS), st.integers(0, 999), st.booleans())
+def test_every_gold_target_is_accepted_and_its_beginnings_can_be_closed(record, level, cut, words_first):
+    fmt = GiellmFormat(TCREE.task, words_first=words_first)
+    target = fmt.target(record, level)
+    constraint = OutputConstraint(BYTES, fmt, 3)
     assert follow(constraint.matcher(record.text, level), target)
     beginning = target[:cut % (len(target) + 1)]
-    closed = TCREE.close(beginning, level, record.text)
+    closed = fmt.close(beginning, level, record.text)
     assert follow(constraint.matcher(record.text, level), closed)
-    assert TCREE.parse(closed, level, record.text).problems == ()
+    assert fmt.parse(closed, level, record.text).problems == ()
 
 
 @pytest.mark.parametrize("name", TASKS)

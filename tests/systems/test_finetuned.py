@@ -218,6 +218,35 @@ def test_a_placebo_is_learnt_in_the_form_of_joint(in_process, tmp_path, conditio
     assert frame["all"].isna().all() and frame["tl" if made.level == "text" else "wl_set"].notna().all()
 
 
+def test_words_first_is_trained_and_read_in_its_own_format(in_process, tmp_path):
+    made, fmt = system(tmp_path, "words-first"), GiellmFormat(DATA.task)
+    (rows, _), (gold, _) = made.rows(RECORDS), system(tmp_path).rows(RECORDS)
+    assert [r["prompt"] for r in rows] == [r["prompt"] for r in gold]
+    assert rows[0]["target"] == fmt.target(RECORDS[0], "words") + fmt.target(RECORDS[0], "text")
+    made.fit(RECORDS)
+    assert read_card(made.folder / "model").format_name == "giellm-words-first"
+    read = made.read(RECORDS[-1].text, "scnm")
+    assert read.well_formed and read.label and read.raw.endswith(f"<{read.label}>")
+    assert len(made.predict(RECORDS[-3:])) == 3
+    with pytest.raises(FormatError, match="usa writes its text label first; for words-first take"):
+        system(tmp_path, "words-first", name="usa")
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_loss_per_level_learns_other_weights_from_the_same_sequences(in_process, tmp_path, method):
+    losses = []
+    for name in ("joint", "per-level-loss"):
+        made = system(tmp_path, name, method=method)
+        made.fit(RECORDS)
+        losses.append(made.summary.final_loss)
+        assert made.summary.target_tokens > 0 and made.level == "joint"
+    both = [[{k: row[k] for k in ("prompt", "target")} for row in system(tmp_path, name).rows(RECORDS)[0]]
+            for name in ("joint", "per-level-loss")]
+    assert both[0] == both[1] and losses[0] != losses[1]
+    with pytest.raises(FormatError, match="usa does not say where in a target its second level starts"):
+        system(tmp_path, "per-level-loss", name="usa").rows(RECORDS)
+
+
 def test_fingerprints_of_trainings_that_stand_do_not_change(tmp_path):
     """Weights of joint, text and words that were trained before the other conditions came are kept."""
     found = {name: digest([system(tmp_path, name, splits=["train"]).fingerprint(RECORDS)])[:12]

@@ -13,11 +13,14 @@ from giellm_utils.training import loss
 from giellm_utils.training.config import TrainingConfig
 from giellm_utils.training.loss import IGNORE, TargetHead
 from giellm_utils.training.rows import Sequences, TargetCollator
+from giellm_utils.training.stacked import stack
 from giellm_utils.training.trainer import add_lora, TargetTrainer
 from support.models import SCRATCH
 from support.trainings import scnm_rows
 
 ROWS = scnm_rows(12)
+#: With weights, a half a level.
+WEIGHED = [{**row, "border": row["target"].index(">") + 1} for row in ROWS]
 
 
 def losses_and_gradients(model, rows, folder, chunked: bool):
@@ -27,8 +30,10 @@ def losses_and_gradients(model, rows, folder, chunked: bool):
     batch = TargetCollator(tokenizer.pad_token_id)(data.rows)
     trained = [p for p in model.parameters() if p.requires_grad]
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-    theirs = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten(),
-                                               ignore_index=IGNORE)
+    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten(),
+                                               ignore_index=IGNORE, reduction="none")
+    theirs = (losses * batch.get("weights", torch.ones_like(batch["labels"])).flatten()).sum() / (
+        batch["labels"] != IGNORE).sum()
     reference = torch.autograd.grad(theirs, trained)
     trainer = TargetTrainer(model=model, train_dataset=data, args=TrainingArguments(
         output_dir=str(folder), use_cpu=True, report_to="none"))
@@ -37,18 +42,21 @@ def losses_and_gradients(model, rows, folder, chunked: bool):
     return (theirs.item(), reference), (ours.item(), torch.autograd.grad(ours, trained))
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-@pytest.mark.parametrize("count", [1, 6, 12])  # 12 targets are several chunks of 64 tokens
-def test_loss_on_picked_positions_equals_the_models_own(scratch_cache, tmp_path, method, count):
+@pytest.mark.parametrize("method", ["full", "lora", "stacked"])
+@pytest.mark.parametrize("count, rows", [(1, ROWS), (6, ROWS), (12, ROWS), (12, WEIGHED)])
+def test_loss_on_picked_positions_equals_the_models_own(scratch_cache, tmp_path, method, count, rows):
+    """12 targets are several chunks of 64 tokens."""
     torch.manual_seed(1)
     model = load_model(SCRATCH)
-    if method == "lora":
+    if method != "full":
         model = add_lora(model, TrainingConfig(lora_r=4))
         for name, parameter in model.named_parameters():
             if "lora_B" in name:  # B starts at zero, which would leave A without a gradient to compare
                 torch.nn.init.normal_(parameter, std=0.1)
+    if method == "stacked":
+        stack(model)
     (theirs, reference), (ours, gradients) = losses_and_gradients(
-        model, ROWS[:count], tmp_path, method == "lora")
+        model, rows[:count], tmp_path, method != "full")
     assert ours == pytest.approx(theirs, abs=1e-5)
     for a, b in zip(gradients, reference, strict=True):
         assert torch.allclose(a, b, atol=1e-6, rtol=1e-4)

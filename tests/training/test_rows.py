@@ -10,10 +10,13 @@ from accelerate.data_loader import prepare_data_loader, skip_first_batches
 from torch.utils.data import DataLoader
 
 from giellm_utils.core.settings import ConfigError
+from giellm_utils.data.registry import load_dataset
+from giellm_utils.formats.giellm import GiellmFormat
 from giellm_utils.models.load import load_tokenizer
 from giellm_utils.training.loss import IGNORE
-from giellm_utils.training.rows import Sequences, TargetCollator
+from giellm_utils.training.rows import level_weights, Sequences, TargetCollator
 from giellm_utils.training.sampler import EpochOfSampler, SeededLengthGroupedSampler
+from giellm_utils.training.sequences import build
 from support.models import SCRATCH
 from support.trainings import scnm_rows
 
@@ -29,6 +32,31 @@ def test_labels_are_the_target_and_its_end_shifted_by_one(scratch_cache):
     first = row["labels"].index(wanted[0])
     # What is read before the first label is the whole prompt and nothing of the target.
     assert tokenizer.decode(row["input_ids"][:first + 1]) == ROWS[0]["prompt"]
+
+
+def test_the_levels_share_the_weight_of_a_target(scratch_cache):
+    tokenizer, data = load_tokenizer(SCRATCH), load_dataset("scnm", "embedded")
+    for words_first in (False, True):
+        fmt = GiellmFormat(data.task, words_first=words_first)
+        records = data.split("train")[:6]
+        made = Sequences(build({"scnm": fmt}, records, "joint", loss="levels"), tokenizer, 1024)
+        for record, row in zip(records, made.rows, strict=True):
+            start = sum(label == IGNORE for label in row["labels"])
+            weights = row["weights"][start:]
+            assert not any(row["weights"][:start]) and len(row["weights"]) == len(row["labels"])
+            assert sum(weights) == pytest.approx(len(weights)), "as much as where all weigh alike"
+            first = fmt.target(record, "words" if words_first else "text")
+            size = len(tokenizer(first, add_special_tokens=False).input_ids)
+            assert sum(weights[:size]) == pytest.approx(len(weights) / 2) and len(set(weights)) <= 2
+        batch = TargetCollator(tokenizer.pad_token_id)(made.rows)
+        assert batch["weights"].shape == batch["labels"].shape
+        assert batch["weights"].sum() == pytest.approx((batch["labels"] != IGNORE).sum().item())
+        assert not batch["weights"][batch["labels"] == IGNORE].any()
+
+
+def test_a_token_that_holds_the_border_is_of_the_first_level():
+    assert level_weights([0, 1, 3], 2) == [1.0, 1.0, 1.0, 1.0]
+    assert level_weights([0, 4, 5, 5], 4) == [2.5, 0.625, 0.625, 0.625, 0.625]
 
 
 def test_a_sequence_that_is_too_long_is_named(scratch_cache):
