@@ -6,16 +6,17 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, TYPE_CHECKING
+from typing import Annotated, Any, TYPE_CHECKING
 
 import typer
 
-from giellm_utils.core.paths import shown
+from giellm_utils.core.paths import runs_dir, shown
 from giellm_utils.core.schema import Split
 from giellm_utils.core.settings import ConfigError, parse_override
 from giellm_utils.core.system_result import SystemResult
 
 if TYPE_CHECKING:
+    from giellm_utils.experiment.profile import Profile
     from giellm_utils.systems.base import Entry
 
 ProfileOption = Annotated[str, typer.Option("--profile", "-p",
@@ -44,7 +45,7 @@ def evaluate(profile: ProfileOption, task: TaskOption, system: SystemOption = No
     """Fit one system on a profile's train records, score its answers and write the row."""
     from giellm_utils.experiment import system_row
     from giellm_utils.experiment.profile import load_profile
-    from giellm_utils.systems import weights
+    from giellm_utils.systems.weights import NAME, PublishedWeights
 
     if (system is None) == (model is None) or (system and format_):
         raise ConfigError("give either --system NAME, or --model FOLDER_OR_ID and, with it, --format NAME")
@@ -55,17 +56,26 @@ def evaluate(profile: ProfileOption, task: TaskOption, system: SystemOption = No
     if system and not entry.applies(asked.task):
         raise ConfigError(f"system {system} is not defined for task {task}")
     here, command = system_row.machine(), this_command()
-    if system:
+    if system and entry.trains:
+        made = entry.make(asked.task, **_of_profile(loaded))
+        answered = replace(system_row.ask(made, asked, made.title), entry=entry.name)
+    elif system:
         answered = system_row.ask(entry.make(asked.task), asked, entry.title)
     else:
-        made = weights.PublishedWeights(asked.task, model, format_ or loaded.format.name, loaded.generation)
-        answered = replace(system_row.ask(made, asked, made.title), entry=weights.NAME)
+        made = PublishedWeights(asked.task, model, format_ or loaded.format.name, loaded.generation)
+        answered = replace(system_row.ask(made, asked, made.title), entry=NAME)
         # A folder's path is this machine's own and belongs in no result.
         command = command.replace(model, answered.settings["model"])
     path, result = system_row.write_row(asked, answered, out, command=command, machine=here, force=force)
     for line in summary(result):
         typer.echo(line)
     typer.echo(shown(path))
+
+
+def _of_profile(profile: Profile) -> dict[str, Any]:
+    """What a system that trains takes of a profile (Entry.trains)."""
+    return {"name": profile.name, "run": runs_dir() / profile.name, "seed": profile.seed,
+            "model": profile.model, "training": profile.training, "generation": profile.generation}
 
 
 def _buildable(system: str) -> Entry:

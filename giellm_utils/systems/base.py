@@ -25,6 +25,8 @@ class System(ABC):
     level: Level
     #: What its answers depend on besides the records, for result files; ready for JSON.
     settings: Mapping[str, Any] = {}
+    #: What it took to learn, where that may have been done before `fit` was called; None: as `fit` takes.
+    fit_seconds: float | None = None
 
     @abstractmethod
     def fit(self, records: Sequence[Record]) -> None:
@@ -48,8 +50,9 @@ class Entry:
     """What tables, figures and legends know of a system without loading it.
 
     `make`(task, **options) gives the System; None where it takes more than that to build one (a trained
-    model needs its folder). `floor`: a baseline that stands in every table. `applies` says for which
-    tasks it is defined. `order` sorts systems in tables and legends.
+    model needs its folder). `trains`: the options are a profile's: its name, seed, model, training and
+    generation, and `run`, the folder of its trainings. `floor`: a baseline that stands in every table.
+    `applies` says for which tasks it is defined. `order` sorts systems in tables and legends.
     """
 
     name: str
@@ -60,3 +63,4 @@ class Entry:
     floor: bool = False
     make: Callable[..., Any] | None = None
     applies: Callable[[Task], bool] = lambda task: True
+    trains: bool = False

@@ -225,8 +225,8 @@ def test_accuracy_writes_values_and_leaves_out_what_a_system_lacks() -> None:
     without = {k: v for k, v in systems().items() if k != "always_empty"}
     assert [r.label for r in system_rows(without, "f1")][-1] == "always empty"
     assert [r.label for r in system_rows(without, "all")] == ["joint", "majority class"]
-    unknown = {"slg": system({"tl": share(.5)}), **systems()}
-    assert [r.label for r in system_rows(unknown, "tl")] == ["joint", "text only", "majority class", "slg"]
+    unknown = {"nobody": system({"tl": share(.5)}), **systems()}
+    assert [r.label for r in system_rows(unknown, "tl")] == ["joint", "text only", "majority class", "nobody"]
     assert system_rows({"joint": system({"f1": share(None)})}, "f1") == []
 
 

@@ -1,0 +1,115 @@
+"""The SLG Framework: a tiny T5 trained, decoded in its three ways, its row and its place in the paper's table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from giellm_utils.cli.main import app
+from giellm_utils.core import artifacts
+from giellm_utils.core.paths import ROOT
+from giellm_utils.core.schema import Record
+from giellm_utils.core.settings import load_yaml
+from giellm_utils.core.system_result import result_path, SystemResult
+from giellm_utils.data.registry import load_dataset, TASKS
+from giellm_utils.experiment.profile import load_profile
+from giellm_utils.formats.base import FormatError
+from giellm_utils.inference.config import GenerationConfig
+from giellm_utils.reporting import beside_paper
+from giellm_utils.systems.floors import NotFittedError
+from giellm_utils.systems.registry import entries
+from giellm_utils.systems.slg import SlgFramework
+from giellm_utils.training.config import TrainingConfig, TrainingJob
+from support.experiments import run_stages, write_profile
+from support.models import SCRATCH_T5
+
+DATA = load_dataset("scnm", "embedded")
+RECORDS = [*DATA.split("train")[:24], *DATA.split("dev")[:4]]
+TEN = DATA.split("test")[:10]
+TRAINING = {"conditions": ["joint"], "method": "full", "max_steps": 8, "batch_size": 8, "learning_rate": 3e-3,
+            "save_steps": 4, "log_steps": 1}
+FORCED = {"batch_size": 4, "first_token": "forced"}
+
+
+def system(run: Path, task: str = "scnm", **generation) -> SlgFramework:
+    return SlgFramework(TASKS[task], name="slg-tiny", run=run, seed=7, model=SCRATCH_T5,
+                        training=TrainingConfig(**TRAINING),
+                        generation=GenerationConfig(**{**FORCED, **generation}))
+
+
+def test_ten_items_in_three_ways_from_one_training(in_process, tmp_path):
+    names, raws = [], {}
+    for given in ({}, {"constrained": "only"}, {"first_token": None}):
+        made = system(tmp_path, **given)
+        made.fit(RECORDS)
+        answers = made.predict(TEN)
+        raws[made.way] = [a.raw for a in answers]
+        names.append((made.name, made.title.partition(", under")[0].partition(", nothing")[0]))
+        blind = [Record(r.id, r.task, r.text, "自然") for r in TEN]
+        assert len(answers) == 10 and made.predict(blind) == answers, "nothing is read but the text"
+        assert made.fit_seconds == made.trained.summary.seconds and made.settings["decoding"] == made.way
+    assert in_process.trained == ["joint"], "trained once, kept twice"
+    assert names == [(f"slg-tiny{end}", "SLG Framework, tiny T5 from scratch (tests only)")
+                     for end in ("", "-grammar", "-free")]
+    assert all(raw.startswith("<") for raw in raws["forced"])
+    assert all(raw.startswith(tuple(f"<{x}>固有表現抽出:" for x in DATA.task.text_labels))
+               for raw in raws["grammar"])
+    job = load_yaml(tmp_path / "joint" / "scnm" / "seed-7" / "training.yaml", TrainingJob)
+    assert (job.condition, job.model, job.seed) == ("joint", SCRATCH_T5, 7)
+
+
+def test_what_it_is_not_defined_for(tmp_path):
+    with pytest.raises(FormatError, match="one part of spans, not for TCREE"):
+        system(tmp_path, "tcree")
+    with pytest.raises(NotFittedError, match="learned nothing yet"):
+        system(tmp_path).predict(TEN)
+    entry = entries()["slg"]
+    assert entry.trains and entry.applies(TASKS["scpos-n"]) and not entry.applies(TASKS["tcree"])
+    assert system(tmp_path, "scpos-adj").format.name == "slg"
+
+
+def test_the_command_fills_the_papers_cell(in_process, tmp_path, monkeypatch):
+    """`giellm evaluate --system slg --profile …` trains, and leaves a row that the paper's table finds."""
+    monkeypatch.setenv("GIELLM_RUNS_DIR", str(tmp_path / "runs"))
+    profile = write_profile(tmp_path, {"name": "slg-t5-ja", "model": {"id": "scratch-t5"},
+                                       "training": TRAINING, "generation": FORCED})
+    argv = ["evaluate", "--system", "slg", "--profile", profile, "--task", "scnm", "--out",
+            str(tmp_path / "results")]
+    for more in ([], ["--set", "generation.constrained=only"]):
+        done = CliRunner().invoke(app, [*argv, *more])
+        assert done.exit_code == 0, (done.output, done.exception)
+    assert in_process.trained == ["joint"]
+    path = result_path(tmp_path / "results", "slg-t5-ja", "embedded", "scnm")
+    row = artifacts.read(path, SystemResult)
+    assert (row.entry, row.settings["format"], row.settings["decoding"]) == ("slg", "slg", "forced")
+    assert row.fit_seconds > 0 and row.predict_seconds > 0 and row.n_test == 6
+    assert str(tmp_path) not in json.dumps(row.settings)
+    found = [x for x in beside_paper.lines(beside_paper.measured(tmp_path / "results"), ["scnm"]) if x.ours]
+    assert [(x.system, x.ours.system) for x in found] == [
+        ("SLG Framework", "slg-t5-ja"), ("", "slg-t5-ja-grammar")]
+    assert found[0].status == "stand-in data" and found[0].cell("TL").startswith("88.89\n")
+
+
+def test_the_pipeline_takes_an_encoder_and_decoder(in_process, tmp_path, monkeypatch):
+    monkeypatch.setenv("GIELLM_RUNS_DIR", str(tmp_path / "runs"))
+    profile = write_profile(tmp_path, {"name": "slg", "format": {"name": "slg"}, "model": {"id": "scratch-t5"},
+                                       "training": TRAINING, "generation": FORCED})
+    with open(profile, "a", encoding="utf-8") as file:
+        file.write(yaml.safe_dump({"format": {"name": "slg"}}))
+    found = run_stages(profile, until="04")
+    both = found.decodings.tasks["scnm"]["joint"]
+    assert both.constrained.scores["format_accuracy"].value >= both.free.scores["format_accuracy"].value
+    assert found.system("joint").read("京都の佐藤。", "scnm").label in DATA.task.text_labels
+
+
+@pytest.mark.parametrize("name", ["slg-t5-ja", "slg-t5gemma-2-270m"])
+def test_the_profiles_that_need_the_hub_say_so(name):
+    profile = load_profile(name)
+    assert "Needs the Hub; not run here." in profile.description
+    assert (profile.format.name, profile.training.method, profile.generation.first_token) == (
+        "slg", "full", "forced")
+    assert profile.model.dtype == "bfloat16" and all((ROOT / t).is_file() for t in profile.data.tasks)
