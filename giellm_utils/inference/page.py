@@ -142,7 +142,12 @@ def _pieces(text: str, words: Sequence[Mapping[str, Any]]) -> Iterator[Piece]:
     for start, end in pairwise(borders):
         over = sorted((m for m in (*over, *starting[start]) if m[1] > start),
                       key=lambda m: (m[2]["look"] == "p", m[1] - m[0], m[2]["number"]))
-        looks = [m[2]["look"] for m in over]
-        yield Piece(_safe(text[start:end]), tuple(dict.fromkeys(m[2]["number"] for m in over)),
-                    " ".join([f"b{looks[0]}"] * bool(looks) + [f"u{looks[-1]}"] * (len(looks) > 1)),
+        looks = {m[2]["number"]: m[2]["look"] for m in over}
+        yield Piece(_safe(text[start:end]), tuple(looks), _classes([*looks.values()]),
                     tuple(m[2] for m in over if m[1] == end and m[2]["look"] != "p"))
+
+
+def _classes(looks: Sequence[str]) -> str:
+    """Of a piece, as the page's script chooses them: the ground of the innermost word, the line of the
+    outermost where there are several."""
+    return "" if not looks else f"b{looks[0]}" + (f" u{looks[-1]}" if len(looks) > 1 else "")

@@ -85,3 +85,48 @@ def test_any_fault_of_ours_is_one_line_and_exit_code_2(monkeypatch):
     monkeypatch.setattr(Extractor, "from_pretrained", failing)
     failed = CliRunner().invoke(command(), ["東京へ行く。", "--model", "m"])
     assert failed.exit_code == 2 and failed.stderr == "giellm: no weights; install them\n"
+
+
+def test_what_is_below_min_confidence_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(Extractor, "from_pretrained", lambda model, **options: extractor())
+    run = CliRunner()
+    one = run.invoke(command(), ["東京、東京、東京", "--model", "m", "--min-confidence", "0.8"])
+    found = json.loads(one.stdout)["tasks"]["scnm"]
+    assert (found["label"], found["confidence"]) == (None, 0.5)
+    assert [w["confidence"] for w in found["words"]] == [0.9, 0.8]
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('{"text": "東京、東京"}\n', encoding="utf-8")
+    to = [str(source), "-o", str(out), "--model", "m", "--min-confidence"]
+    assert run.invoke(command(), [*to, "0.9"]).exit_code == 0
+    assert [w["confidence"] for w in rows_of(out)[0]["tasks"]["scnm"]["words"]] == [0.9]
+    other = run.invoke(command(), [*to, "0.8"])
+    assert other.exit_code == 2 and "was made with min_confidence 0.9, not 0.8" in other.stderr
+    live = run.invoke(command(), ["-", "--model", "m", "--min-confidence", "0.6"], input="東京\n")
+    assert json.loads(live.stdout)["tasks"]["scnm"]["label"] is None
+    for wrong in ("1.5", "-0.1", "nan"):
+        failed = run.invoke(command(), ["東京", "--model", "m", "--min-confidence", wrong])
+        assert failed.exit_code == 2
+        assert failed.stderr == f"giellm: --min-confidence is {wrong}; give a number from 0 to 1\n"
+
+
+def test_a_page_of_a_text_and_of_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(Extractor, "from_pretrained",
+                        lambda model, **options: extractor(*(options["tasks"] or ())))
+    run, page = CliRunner(), tmp_path / "report.html"
+    one = run.invoke(command(), ["東京へ<b>行く。", "--model", "m", "--html", str(page)])
+    assert one.exit_code == 0 and one.stderr == f"giellm: wrote {page}\n" and json.loads(one.stdout)
+    assert all(said in page.read_text("utf-8") for said in ("へ&lt;b&gt;行く。", "one text · m · joint"))
+    source, out = write_input(tmp_path / "in.jsonl", 30), tmp_path / "out.jsonl"
+    alone = run.invoke(command(), [str(source), "--model", "m", "--html", str(page)])
+    assert alone.exit_code == 3 and not out.exists() and page.read_text("utf-8").count("<article>") == 25
+    assert "giellm: line 10: " in alone.stderr and alone.stderr.endswith(f"{page}: 25 texts; 3 bad lines\n")
+    shown = page.read_text("utf-8")
+    both = run.invoke(command(), [str(source), "--model", "m", "--html", str(page), "-o", str(out)])
+    assert both.exit_code == 3 and len(rows_of(out)) == 25 and page.read_text("utf-8") == shown
+    before = source.read_bytes()
+    for arguments, words in ((["-", "--html", str(page)], "- answers each line at once, a page needs all"),
+                             ([str(source), "--html", str(source)], "is no page of giellm extract"),
+                             ([str(source), "-o", str(page), "--html", str(page)], "--html another name")):
+        failed = run.invoke(command(), [*arguments, "--model", "m"])
+        assert failed.exit_code == 2 and words in failed.stderr and failed.stderr.count("\n") == 1
+    assert source.read_bytes() == before and page.read_text("utf-8") == shown
