@@ -7,9 +7,10 @@ from typing import Annotated, TYPE_CHECKING
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from giellm_utils.core.plan_record import GIB, METHODS, Option, PARTS, Plan, PlanFile, STRATEGIES
+from giellm_utils.core.plan_record import METHODS, Option, PARTS, Plan, PlanFile, STRATEGIES
 from giellm_utils.core.settings import parse_override
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def plan(profile: Annotated[list[str], typer.Option("--profile", "-p", help="Rep
          longest: Annotated[int | None, typer.Option(min=2, help="Tokens of the longest one.")] = None,
          utilisation: Annotated[float, typer.Option(min=0.01, max=1, help="Share of their speed.")] = 0.3,
          tflops: Annotated[float | None, typer.Option(help="Of one device, where it is not known.")] = None,
+         html: Annotated[Path | None, typer.Option(help="Also write them as a page of HTML.")] = None,
          json_: Annotated[bool, typer.Option("--json", help="The plans as JSON.")] = False,
          out: Annotated[Path | None, typer.Option(help="Also write them as a result file.")] = None) -> None:
     """Memory, batch, machine and hours of a training. Exit code 0: each profile fits; 1: one does not.
@@ -48,7 +50,13 @@ def plan(profile: Annotated[list[str], typer.Option("--profile", "-p", help="Rep
                                utilisation=utilisation))
     found = PlanFile(plans=plans)
     if out:
+        if out.exists():
+            artifacts.read(out, PlanFile)  # raises for what is no plan: that is not written over
         artifacts.write(out, found)
+    if html:
+        from giellm_utils.reporting.plan_page import write_page
+
+        write_page(html, plans)
     if json_:
         print(found.model_dump_json(indent=1))
     else:
@@ -70,55 +78,36 @@ def _machine(devices: str, tflops: float | None) -> Hardware:
 
 
 def _show(plan: Plan) -> None:
+    from giellm_utils.reporting.plan_tables import gib, verdict
+
     own = plan.own
-    console.print(f"[bold]{plan.profile}[/bold]: {plan.model}, {plan.parameters / 1e9:.2f} billion "
-                  f"parameters, {plan.dtype}, on {plan.devices} ({_gib(plan.capacity)} GiB usable a device)")
+    console.print(f"[bold]{plan.profile}[/bold]: {escape(plan.model)}, {plan.parameters / 1e9:.2f} billion "
+                  f"parameters, {plan.dtype}, on {plan.devices} ({gib(plan.capacity)} GiB usable a device)")
     console.print(f"batch {plan.batch} a device, longest sequence {plan.longest} tokens, "
                   f"{plan.longest_targets} of them with loss")
-    table = Table(title="GiB of one device when a step holds most", title_justify="left")
+    table = Table(title="GiB of one device when a step holds most", title_justify="left", box=None,
+                  padding=(0, 1, 0, 0))
     for column in ("method", "shared by"):
-        table.add_column(column)
-    for column in (*HEADS, "sum"):
-        table.add_column(column, justify="right")
-    for column in ("fits", "batch", "on"):
-        table.add_column(column, justify="right")
+        table.add_column(column, no_wrap=True)
+    for column in (*HEADS, "sum", "fits", "batch", "on"):
+        table.add_column(column, justify="right", no_wrap=True)
     for option in plan.options:
         if option.checkpointing == own.checkpointing:
             table.add_row(*_cells(option), style="bold" if option == own else None)
     console.print(table)
     other = "without" if own.checkpointing else "with"
     console.print(f"{other} gradient checkpointing: " + "; ".join(
-        f"{METHODS[o.method]} {STRATEGIES[o.strategy]} {_gib(o.memory.total)} "
+        f"{METHODS[o.method]} {STRATEGIES[o.strategy]} {gib(o.memory.total)} "
         f"(batch {o.largest_batch or '–'})"
         for o in plan.options if o.checkpointing != own.checkpointing))
-    console.print(verdict(plan))
+    console.print(verdict(plan), markup=False)
     for sentence in plan.assumed:
         console.print(f"assumed: {sentence}", style="dim", markup=False)
 
 
 def _cells(option: Option) -> list[str]:
-    parts = [_gib(getattr(option.memory, part)) for part in PARTS]
-    return [METHODS[option.method], STRATEGIES[option.strategy], *parts, _gib(option.memory.total),
-            "refused" if option.refused else "yes" if option.fits else "no",
-            str(option.largest_batch or "–"), option.smallest or "–"]
+    from giellm_utils.reporting.plan_tables import fits, gib
 
-
-def verdict(plan: Plan) -> str:
-    """The profile's own way in two sentences: whether it fits, and the work."""
-    own, work = plan.own, plan.effort
-    how = f"{METHODS[own.method]}, {STRATEGIES[own.strategy]}"
-    fits = "fits" if own.fits else "does not fit"
-    time = ("" if work.hours is None else f", {work.hours:.2g} hours at {work.utilisation:.0%} of "
-            f"{work.tflops:g} TFLOP/s a device")
-    return (f"{how} {fits}: {_gib(own.memory.total)} of {_gib(plan.capacity)} GiB"
-            f"{'' if own.largest_batch is None else f', batch {own.largest_batch} at most'}"
-            f"{'' if own.smallest is None else f', {own.smallest} is the smallest machine'}. "
-            f"{work.sequences:,} sequences, {work.steps:,} steps, {work.flops:.2g} FLOPs{time}; "
-            f"{plan.trainings} training{'s' if plan.trainings > 1 else ''} in the profile. For comparison: "
-            f"DeepSpeed's estimator gives {_gib(plan.published.zero3_states)} GiB of weights, gradients and "
-            f"optimizer state under ZeRO-3, Megatron's formula {_gib(plan.published.activations_fused)} to "
-            f"{_gib(plan.published.activations)} GiB of activations for one sequence.")
-
-
-def _gib(size: float) -> str:
-    return f"{size / GIB:.2f}" if size < 10 * GIB else f"{size / GIB:.1f}"
+    parts = [gib(getattr(option.memory, part)) for part in PARTS]
+    return [METHODS[option.method], STRATEGIES[option.strategy], *parts, gib(option.memory.total),
+            fits(option), str(option.largest_batch or "–"), option.smallest or "–"]

@@ -10,7 +10,7 @@ from giellm_utils.core.artifacts import CONVERT, INSPECT, TokensFile
 from giellm_utils.core.conditions import get_condition
 from giellm_utils.core.files import read_jsonl
 from giellm_utils.core.paths import runs_dir, shown
-from giellm_utils.core.plan_record import FORCED
+from giellm_utils.core.plan_record import FORCED, Plan
 from giellm_utils.core.schema import Record
 from giellm_utils.data.config import DataConfig
 from giellm_utils.data.corpus import load_corpus
@@ -63,6 +63,20 @@ def check_memory(profile: Profile, costs: TokensFile, records: Sequence[Record])
     from giellm_utils.training.plan import refuse_if_too_large
 
     refuse_if_too_large(profile.model, profile.training, counted_work(profile, costs, records))
+
+
+def plan_here(profile: Profile, costs: TokensFile, records: Sequence[Record]) -> Plan:
+    """The plan of a run on the devices that its trainings would use here, with its own lengths.
+
+    Raises PlanError, ModelError, and ConfigError where training.machine cannot be had here.
+    """
+    from giellm_utils.training import machines
+    from giellm_utils.training.plan import make_plan
+    from giellm_utils.training.planning import hardware
+
+    _, count, _ = machines.plan(profile.training)
+    return make_plan(profile.name, profile.model, profile.training, counted_work(profile, costs, records),
+                     hardware.here(count), assumed=["texts as counted in this run"])
 
 
 def _of(costs: TokensFile, records: Sequence[Record], trained: Sequence[Record], task: str,

@@ -38,6 +38,22 @@ def fits(option: Option) -> str:
     return "refused" if option.refused else "yes" if option.fits else "no"
 
 
+def verdict(plan: Plan) -> str:
+    """The profile's own way in three sentences: whether it fits, the work, and what others' formulas say."""
+    own, work = plan.own, plan.effort
+    time = ("" if work.hours is None else f", {work.hours:.2g} hours at {work.utilisation:.0%} of "
+            f"{work.tflops:g} TFLOP/s a device")
+    return (f"{way(own)} {'fits' if own.fits else 'does not fit'}: {gib(own.memory.total)} of "
+            f"{gib(plan.capacity)} GiB"
+            f"{'' if own.largest_batch is None else f', batch {own.largest_batch} at most'}"
+            f"{'' if own.smallest is None else f', {own.smallest} is the smallest machine'}. "
+            f"{work.sequences:,} sequences, {work.steps:,} steps, {work.flops:.2g} FLOPs{time}; "
+            f"{plan.trainings} training{'s' if plan.trainings > 1 else ''} in the profile. For comparison: "
+            f"DeepSpeed's estimator gives {gib(plan.published.zero3_states)} GiB of weights, gradients and "
+            f"optimizer state under ZeRO-3, Megatron's formula {gib(plan.published.activations_fused)} to "
+            f"{gib(plan.published.activations)} GiB of activations for one sequence.")
+
+
 def pairs(plan: Plan) -> list[tuple[Option, Option]]:
     """Each way of a plan without and with gradient checkpointing."""
     other = {(o.method, o.strategy): o for o in plan.options if o.checkpointing}

@@ -12,7 +12,7 @@ from typing import get_args, NamedTuple
 
 import torch
 
-from giellm_utils.core.plan_record import GIB, Memory, Method, Option, Plan, Published, Strategy
+from giellm_utils.core.plan_record import FORCED, GIB, Memory, Method, Option, Plan, Published, Strategy
 from giellm_utils.core.settings import ConfigError
 from giellm_utils.models.load import dtype_for
 from giellm_utils.models.spec import ModelConfig, statement
@@ -181,10 +181,26 @@ def refuse_if_too_large(model: ModelConfig, training: TrainingConfig, work: Work
         return
     if needed <= machine.capacity:
         return
-    largest = planner.largest_batch(way, count, machine.capacity)
-    instead = (f"set training.batch_size to {largest}" if largest else
-               "set training.method to lora, or see with giellm plan which machine holds it")
     raise PlanError(
         f"the training needs about {needed / GIB:.1f} GiB a device ({way.method}, batch {batch}, texts of "
-        f"up to {work.longest} tokens) and {machine.capacity / GIB:.1f} GiB are free here; {instead}, or "
-        "start it all the same with giellm run --force")
+        f"up to {work.longest} tokens) and {machine.capacity / GIB:.1f} GiB are free here; "
+        f"{_instead(planner, way, machine._replace(count=count), batch)}, or start it all the same with "
+        f"giellm run --force (in a notebook: set {FORCED} to 1 in its environment)")
+
+
+def _instead(planner: Planner, way: Way, machine: Hardware, batch: int) -> str:
+    """The smallest change of a profile with which it fits `machine`, as an order; else where it fits."""
+    training, orders = planner.training, {way: []}
+    if not way.checkpointing and training.engine != "stacked":
+        orders[way._replace(checkpointing=True)] = ["training.gradient_checkpointing to true"]
+    if way.method == "full":
+        orders |= {w._replace(method="lora"): ["training.method to lora", *said]
+                   for w, said in orders.items()}
+    for other, said in orders.items():
+        largest = planner.largest_batch(other, machine.count, machine.capacity)
+        if largest and not other.refused(training):
+            smaller = [f"training.batch_size to {largest}"] if largest < batch else []
+            return f"set {' and '.join([*said, *smaller])}"
+    smallest = None if planner.cpu else planner.smallest(way, batch)
+    where = f"{smallest} is" if smallest else "giellm plan --devices names"
+    return f"none of its settings fits here, {where} the smallest machine"

@@ -7,12 +7,15 @@ import pytest
 from giellm_utils.core import artifacts
 from giellm_utils.core.artifacts import TokenCosts, TokensFile
 from giellm_utils.core.paths import ROOT
-from giellm_utils.core.plan_record import FORCED, PlanFile
+from giellm_utils.core.plan_record import FORCED, GIB, PlanFile
 from giellm_utils.core.schema import Record
-from giellm_utils.experiment.plan import check_memory, work_of
+from giellm_utils.experiment.plan import check_memory, counted_work, plan_here, work_of
 from giellm_utils.experiment.profile import load_profile
+from giellm_utils.experiment.stages import open_stage
 from giellm_utils.training.plan import Planner, Way
 from giellm_utils.training.planning import hardware
+from giellm_utils.training.planning.architecture import PlanError
+from support.experiments import run_stages, write_profile
 
 
 def test_a_run_refuses_what_memory_cannot_hold_unless_forced(monkeypatch):
@@ -47,3 +50,30 @@ def test_the_committed_plans_are_what_is_computed_today(name, machine, tmp_path,
     assert planner.memory(own, found.count, committed.batch) == committed.own.memory
     assert planner.smallest(own, committed.batch) == committed.own.smallest
     assert (work.sequences, work.longest) == (committed.effort.sequences, committed.longest)
+
+
+def test_stage_03_refuses_before_anything_is_trained(in_process, tmp_path, monkeypatch):
+    monkeypatch.setenv("GIELLM_RUNS_DIR", str(tmp_path / "runs"))
+    profile = write_profile(tmp_path, {"training": {"conditions": ["joint"]}})
+    run_stages(profile, until="02")
+    monkeypatch.setattr("giellm_utils.training.planning.hardware.here",
+                        lambda count: hardware.Hardware("cpu", count, GIB // 8, None, cpu=True))
+    with pytest.raises(PlanError, match="GiB are free here; .*giellm run --force"):
+        run_stages(profile, from_="03", until="03")
+    assert in_process.trained == [] and not (tmp_path / "runs" / "tiny" / "joint").exists()
+    monkeypatch.setenv(FORCED, "1")
+    run_stages(profile, from_="03", until="03")
+    assert in_process.trained == ["joint"]
+    # What is trained needs no more memory: it is never refused.
+    monkeypatch.delenv(FORCED)
+    run_stages(profile, from_="03", until="03")
+
+
+def test_the_plan_of_a_run_is_that_of_its_own_lengths(runs, profile):
+    """For notebook 03."""
+    stage = open_stage("03_train", profile)
+    costs, records = stage.read("tokens.json"), stage.records()
+    found = plan_here(stage.profile, costs, records)
+    work = counted_work(stage.profile, costs, records)
+    assert (found.profile, found.longest, found.effort.sequences) == ("tiny", work.longest, 16)
+    assert found.own.fits and found.assumed[0] == "texts as counted in this run"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from giellm_utils.core.files import read_json
 from giellm_utils.core.paths import ROOT
 from giellm_utils.core.plan_record import GIB, PARTS, PlanFile
 from giellm_utils.reporting.figures import plan as plan_figure
-from giellm_utils.reporting.plan_tables import COMPUTED, grouped, GROUPS, plan_table, way
+from giellm_utils.reporting.plan_page import piece, write_page
+from giellm_utils.reporting.plan_tables import COMPUTED, gib, grouped, GROUPS, plan_table, verdict, way
+from giellm_utils.reporting.results import ReportError
 from support.figures import assert_nothing_overlaps, texts
 
 PLANS = sorted((ROOT / "results" / "plan").glob("*.json"))
@@ -50,3 +53,32 @@ def test_the_figure_shows_each_way_once_beside_the_devices_memory(path: Path):
     [line] = [x for x in fig.axes[0].lines if x.get_linestyle() == "--"]
     assert line.get_xdata()[0] == pytest.approx(plans[0].capacity / GIB)
     plt.close(fig)
+
+
+# -- the page ----------------------------------------------------------------------------------------------
+
+
+def test_the_page_is_escaped_and_stands_alone(tmp_path):
+    [plan, *_] = artifacts.read(EIGHT, PlanFile).plans
+    odd = plan.model_copy(update={"model": '<script>alert("1")</script>', "assumed": ["a < b & <b>c</b>"]})
+    path = write_page(tmp_path / "plan.html", [odd])
+    text = path.read_text("utf-8")
+    assert "<script" not in text and "&lt;script&gt;alert(&#34;1&#34;)" in text and "a &lt; b &amp; " in text
+    assert not re.search(r"src=|href=|url\(|@import", text)
+    assert "not run" in text and verdict(odd).split(". ")[0] in text
+    # Every way that our training takes, with and without checkpoints; bars are cut, numbers are not.
+    ways = [o for o in plan.options if not o.refused]
+    assert text.count("<tr ") == len(ways) and text.count("border-left:2px dashed") == len(ways)
+    assert all(f">{gib(o.memory.total)}</td>" in text for o in ways)
+    # A page of ours is replaced, anything else is not.
+    assert write_page(path, [plan]) == path and "<script" not in path.read_text("utf-8")
+    mine = tmp_path / "mine.html"
+    mine.write_text("<p>my own</p>", "utf-8")
+    with pytest.raises(ReportError, match="is there already and is no page of giellm plan"):
+        write_page(mine, [plan])
+    assert mine.read_text("utf-8") == "<p>my own</p>"
+
+
+def test_the_piece_for_the_notebook_keeps_its_styles_in_its_elements():
+    source = str(piece(artifacts.read(EIGHT, PlanFile).plans))
+    assert "<style" not in source and "<html" not in source and source.count("is the smallest machine") == 3

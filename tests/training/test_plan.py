@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from transformers import AutoConfig
 
 from giellm_utils.core.plan_record import GIB
+from giellm_utils.experiment.profile import load_profile, Profile, PROFILES
 from giellm_utils.models.spec import ModelConfig
 from giellm_utils.training.config import TrainingConfig
-from giellm_utils.training.plan import make_plan, Planner, refuse_if_too_large, Way
+from giellm_utils.training.plan import _instead, make_plan, Planner, refuse_if_too_large, Way
 from giellm_utils.training.planning import hardware
 from giellm_utils.training.planning.architecture import architecture, find_config, PlanError
 from giellm_utils.training.planning.effort import flops, Work
@@ -111,7 +114,63 @@ def test_a_training_that_cannot_fit_is_refused_with_a_way_out(scratch_cache):
     refuse_if_too_large(tiny, training, small, Hardware("cpu", 1, 4 * GIB, None, cpu=True))
     with pytest.raises(PlanError, match="--force") as caught:
         refuse_if_too_large(tiny, training, small, Hardware("cpu", 1, GIB // 8, None, cpu=True))
-    assert "0.1 GiB are free" in str(caught.value) and "\n" not in str(caught.value)
+    said = str(caught.value)
+    assert "0.1 GiB are free" in said and "\n" not in said and "none of its settings fits here" in said
+    assert "GIELLM_FORCE to 1" in said
+
+
+@pytest.mark.parametrize("gib, changes, instead", [
+    (70, {"batch_size": 64}, "set training.batch_size to "),
+    (20, {}, "set training.gradient_checkpointing to true, or"),
+    (17, {}, "set training.method to lora, or"),
+    (10, {}, "set training.method to lora and training.gradient_checkpointing to true, or"),
+    (10, {"method": "lora"}, "set training.gradient_checkpointing to true, or"),
+    (1, {}, "none of its settings fits here, 2 × 80 GB is the smallest machine, or")])
+def test_the_smallest_change_that_fits_is_named(gib, changes, instead):
+    """Llama 2 7B shared out over eight; what it says to set does fit."""
+    way = Way(changes.get("method", "full"), "zero3", False)
+    training = PAPER.model_copy(update={**changes, "machine": "zero3", "global_batch": None})
+    planner = Planner(LLAMA_7B, training, WORK._replace(longest=1024, longest_targets=320), cpu=False)
+    machine = Hardware("8 of them", 8, gib * GIB, None)
+    said = _instead(planner, way, machine, training.batch_size)
+    assert (said + ", or").startswith(instead), said
+    if "set " in said:
+        other = way._replace(method="lora" if "lora" in said else way.method,
+                             checkpointing="checkpointing" in said)
+        batch = re.search(r"batch_size to (\d+)", said)
+        assert planner.memory(other, 8, int(batch[1]) if batch else training.batch_size).total <= gib * GIB
+
+
+#: Gemma-3-270M's sizes, as its config.json has them.
+GEMMA = {"hidden_size": 640, "intermediate_size": 2048, "num_hidden_layers": 18, "num_attention_heads": 4,
+         "num_key_value_heads": 1, "head_dim": 256, "vocab_size": 262_144, "sliding_window": 512}
+
+
+def trained_here() -> list[Profile]:
+    """The committed profiles but the paper's, one of each kind that asks for the same memory."""
+    found = {}
+    for path in sorted(PROFILES.glob("*.yaml")):
+        profile = load_profile(path.stem)
+        t = profile.training
+        if not path.stem.startswith("giellm-"):
+            found[profile.model.id, t.method, t.batch(1), t.max_tokens, t.gradient_checkpointing] = profile
+    return list(found.values())
+
+
+@pytest.mark.parametrize("profile", trained_here(), ids=lambda p: p.name)
+def test_no_profile_that_trains_here_is_refused(profile, monkeypatch, scratch_cache):
+    """Texts as long as its max_tokens lets them, and 13 GiB free: less than half of an ordinary machine."""
+    assert profile.model.id in ("gemma-3-270m-q4km", "scratch")
+    if profile.model.id != "scratch":
+        monkeypatch.setattr("giellm_utils.training.plan.find_config",
+                            lambda spec: AutoConfig.for_model("gemma3_text", **GEMMA))
+    longest = profile.training.max_tokens
+    work = Work(1000, 1000 * longest, 300 * longest, longest, longest // 3)
+    refuse_if_too_large(profile.model, profile.training, work, Hardware("cpu", 1, 13 * GIB, None, cpu=True))
+    # The question was asked: a hundredth of that is too little.
+    with pytest.raises(PlanError, match="are free here"):
+        refuse_if_too_large(profile.model, profile.training, work,
+                            Hardware("cpu", 1, GIB // 8, None, cpu=True))
 
 
 def test_a_model_without_a_configuration_is_one_sentence(tmp_path):
