@@ -82,7 +82,7 @@ class _UnderGrammars(LogitsProcessor):
 class EncoderDecoder:
     """Greedy outputs of `model` (encoder and decoder) under `constraints` (task -> OutputConstraint).
 
-    Used as a ConstrainedDecoder is; its outputs name no choices. `model` is left as it is. Raises
+    Used as a ConstrainedDecoder is; its outputs name no probabilities. `model` is left as it is. Raises
     DecodingError for a batch_size below 1.
     """
 
@@ -148,7 +148,7 @@ class EncoderDecoder:
         if truncated:
             output = constraint.fmt.close(output, request.level, request.text)
         return {"output": output, "truncated": truncated, "tokens": len(tokens), "steps": len(tokens) + 1,
-                "choices": ()}
+                "choices": None}
 
 
 def _tell(index: int, reason: str, on_error: OnError | None) -> None:
