@@ -144,9 +144,9 @@ def status(experiment: ExperimentOption = "mre", cells: CellsOption = Path("resu
 
     loaded = grid.load_grid(experiment)
     found = grid.status(loaded, cells)
-    for stage in loaded.stages:
-        done, left = ([a for a in some if a.stage == stage] for some in (found.done, found.left))
-        typer.echo(f"{stage.name:4} {len(done)} of {len(done) + len(left)} cells"
-                   + (f"; next {left[0]}" if left else ""))
+    for row in grid.progress(loaded, cells):
+        left = next((a for a in found.left if a.stage.name == row["stage"]), None)
+        typer.echo(f"{row['stage']:10} {row['done']} of {row['trainings']} cells"
+                   + (f"; next {left}" if left else ""))
     if found.seconds_left is not None:
         typer.echo(f"about {found.seconds_left / 3600:.1f} h left, by the cells that are done")

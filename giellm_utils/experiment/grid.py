@@ -204,6 +204,15 @@ def status(grid: Grid, cells: Path) -> Left:
     return Left(done, left, {name: sum(s) / len(s) for name, s in seconds.items()})
 
 
+def progress(grid: Grid, cells: Path) -> list[dict[str, Any]]:
+    """What is planned and what is done, one row a stage. Raises as `status` does."""
+    done = status(grid, cells).done
+    return [{"stage": s.name, "arm": s.arm, "datasets": ", ".join(s.datasets),
+             "conditions": ", ".join(s.conditions), "seeds": ", ".join(map(str, s.seeds)),
+             "trainings": len(s.datasets) * len(s.conditions) * len(s.seeds),
+             "done": sum(a.stage == s for a in done)} for s in grid.stages]
+
+
 def run(grid: Grid, runs: Path, cells: Path, *, cells_at_most: int | None = None, commit: bool = False,
         show: Show = print) -> int:
     """Work off the queue, one cell after the other; returns how many were finished.

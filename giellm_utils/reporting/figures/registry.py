@@ -49,6 +49,19 @@ def draw(results: RunResults) -> Iterator[tuple[str, Figure]]:
             yield from module.draw(results)
 
 
+def draw_file(module: ModuleType, results: Path) -> Iterator[tuple[str, Figure]]:
+    """(name, Figure) of a module that draws a single file of `results`; none where that is not there yet."""
+    if (path := results / module.FILE).exists():
+        yield from module.draw(read_json(path))
+
+
+def draw_folder(results: Path, folder: str) -> Iterator[tuple[str, Figure]]:
+    """(name, Figure) of all single files directly below `folder` of `results`, such as mre."""
+    for module in modules():
+        if hasattr(module, "FILE") and Path(module.FILE).parent == Path(folder):
+            yield from draw_file(module, results)
+
+
 def draw_all(results: Path, out: Path) -> Iterator[Path]:
     """Save every figure of every run in `results` below `out`/<run>/, and those of every measurement and
     single file below `out`/<folder>/; yields the files as they are written. Raises ReportError where there
@@ -60,8 +73,8 @@ def draw_all(results: Path, out: Path) -> Iterator[Path]:
         if hasattr(module, "FOLDER"):
             for path in sorted((results / module.FOLDER).glob("*.json")):
                 yield from style.save(module.draw(read_json(path)), out / module.FOLDER, path.stem)
-        if hasattr(module, "FILE") and (path := results / module.FILE).exists():
-            for name, figure in module.draw(read_json(path)):
+        if hasattr(module, "FILE"):
+            for name, figure in draw_file(module, results):
                 yield from style.save(figure, out / Path(module.FILE).parent, name)
         if hasattr(module, "ALL"):
             for name, figure in module.draw(results):

@@ -84,7 +84,8 @@ def _named_by_content(svg: bytes) -> bytes:
     bits the layout's solver leaves differing now and then: other names for the same drawing."""
     for name, inside in re.findall(rb'<clipPath id="(p[0-9a-f]+)">\s*(.*?)\s*</clipPath>', svg, re.DOTALL):
         new = b"c" + hashlib.sha1(inside).hexdigest()[:10].encode()
-        svg = svg.replace(b'"' + name + b'"', b'"' + new + b'"').replace(b"#" + name + b")", b"#" + new + b")")
+        for before, after in ((b'"', b'"'), (b"#", b")")):
+            svg = svg.replace(before + name + after, before + new + after)
     return svg
 
 
