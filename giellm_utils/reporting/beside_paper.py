@@ -41,8 +41,9 @@ _FLOORS = ("majority", "lexicon")
 class Road:
     """How the cells of one of the paper's systems are filled.
 
-    `same`: what is that very system (folders below results/systems, base models of runs). `formats` of runs
-    and first letters of such folders, `stands_in`: what takes its place here. `commands` may hold {task}.
+    `same`: what is that very system (folders below results/systems, base models of runs, in one of
+    `formats` where there are any). `formats` of runs and first letters of such folders, `stands_in`: what
+    takes its place here. `commands` may hold {task}.
     `tasks`: those that the paper scored it on; `impossible`: task -> why no command fills the cell.
     """
 
@@ -55,31 +56,33 @@ class Road:
     impossible: Mapping[str, str] = field(default_factory=dict)
 
 
-def _weights(model: str, fmt: str) -> str:
-    return (f"giellm evaluate --model ganchengguang/{model} --format {fmt} --profile authors-mmm "
+def _weights(model: str) -> str:
+    return (f"giellm evaluate --model ganchengguang/{model} --format giellm-card --profile authors-mmm "
             "--task {task}")
 
 
 _SCPOS = tuple(name for name in TASKS if name.startswith("scpos"))
 ROADS: dict[str, Road] = {
     "SLG Framework": Road(
-        ("Hub",), (),  # no encoder-decoder here yet
-        ("slg-t5-ja",), ("slg",), ("slg",),
+        ("Hub",), ("giellm evaluate --system slg --profile slg-t5-ja --task {task}",),
+        ("slg-t5-ja", "sonoisa/t5-base-japanese"), ("slg",), ("slg",),
         impossible={"tcree": "its format for relations and events is not published"}),
-    "USA-7B": Road(("Hub", "GPU"), (_weights("USA-7B-instruction-incontext-learning", "usa"),),
-                   ("usa-7b-instruction-incontext-learning",), ("usa",), ("usa",), _SCPOS),
+    "USA-7B": Road(
+        ("Hub", "GPU"), ("giellm evaluate --model ganchengguang/USA-7B-instruction-incontext-learning "
+                         "--profile usa-7b --task {task}",),
+        ("usa-7b-instruction-incontext-learning",), ("usa",), ("usa",), _SCPOS),
     "GPT-3.5-Turbo": Road(
         ("key", "Hub"),
         ("GIELLM_API_MODEL=gpt-3.5-turbo giellm in-context --profile authors-mmm --task {task}",),
         ("in-context-gpt-3.5-turbo",), (), ("in-context",)),
     "GIELLM-7B": Road(
-        ("Hub", "GPU"), (_weights("GIELLM-7B", "giellm-card"), "giellm run --profile giellm-7b"),
+        ("Hub", "GPU"), (_weights("GIELLM-7B"), "giellm run --profile giellm-7b"),
         ("giellm-7b", "meta-llama/Llama-2-7b-hf"), ("giellm", "giellm-card")),
     "GIELLM-13B": Road(
-        ("Hub", "GPU"), (_weights("GIELLM-13b", "giellm-card"), "giellm run --profile giellm-13b"),
+        ("Hub", "GPU"), (_weights("GIELLM-13b"), "giellm run --profile giellm-13b"),
         ("giellm-13b", "meta-llama/Llama-2-13b-hf")),
     "GIELLM-13B-JP": Road(
-        ("Hub", "GPU"), (_weights("GIELLM-13B-jpllm", "giellm-card"), "giellm run --profile giellm-13b-jp"),
+        ("Hub", "GPU"), (_weights("GIELLM-13B-jpllm"), "giellm run --profile giellm-13b-jp"),
         ("giellm-13b-jpllm", "llm-jp/llm-jp-13b-v1.0"))}
 
 
@@ -220,7 +223,8 @@ def _line(task: str, system: str, mine: Sequence[Ours]) -> Line:
     paper = {c.inferred: c for c in ACCURACIES if (c.system, c.task) == (system, task)}
     if task not in road.tasks:
         return Line(task, system, None, "not in the paper", (), paper)
-    same = [o for o in mine if set(o.names) & set(road.same)]
+    same = [o for o in mine if set(o.names) & set(road.same)
+            and (not o.format or not road.formats or o.format in road.formats)]
     near = [o for o in mine if o not in same and (o.format in road.formats and o.format
                                                   or o.system.startswith(road.stands_in or ("\0",)))]
     ours = next(iter([*same, *near]), None)
@@ -228,7 +232,7 @@ def _line(task: str, system: str, mine: Sequence[Ours]) -> Line:
     if reason := road.impossible.get(task):
         return Line(task, system, None, f"not possible: {reason}", (), paper)
     if ours is None:
-        status = needs.strip() if road.commands else "not built yet"
+        status = needs.strip()
     elif not same:
         status = f"the paper's{needs}; here a stand-in model{'' if is_the_papers(ours) else ' and data'}"
     else:
@@ -281,13 +285,15 @@ def markdown(results: Path, tasks: Iterable[str] = tuple(TASKS)) -> str:
 
 
 def view(results: Path, tasks: Iterable[str] = tuple(TASKS), run: ScoresFile | None = None,
-         data: str = "this run's data") -> Html:
-    """The table of `tasks` for a notebook; with `run`, that run's joint model as the last row of each."""
+         data: Mapping[str, Provenance] | str = "this run's data") -> Html:
+    """The table of `tasks` for a notebook; with `run`, that run's joint model as the last row of each dataset
+    that it has. `data`: what that run was scored on, by task or the title of all of it."""
     tasks = [t for t in tasks if t in TASKS]
     found = lines(measured(results), tasks)
     for task in tasks if run else ():
         if joint := run.tasks.get(task, {}).get("joint"):
-            ours = Ours(task, "this run", "this run, joint", data, 0, joint, ())
+            title = data if isinstance(data, str) else data[task].title
+            ours = Ours(task, "this run", "this run, joint", title, 0, joint, ())
             at = max(i for i, line in enumerate(found) if line.task == task) + 1
             found.insert(at, Line(task, "", ours, "this notebook"))
     rows, notes = _rows(found)

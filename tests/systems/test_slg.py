@@ -1,4 +1,4 @@
-"""The SLG Framework: a tiny T5 trained, decoded in its three ways, its row and its place in the paper's table."""
+"""The SLG Framework: a tiny T5 trained, decoded in its three ways; its row, and the paper's table."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ def test_the_command_fills_the_papers_cell(in_process, tmp_path, monkeypatch):
 
 def test_the_pipeline_takes_an_encoder_and_decoder(in_process, tmp_path, monkeypatch):
     monkeypatch.setenv("GIELLM_RUNS_DIR", str(tmp_path / "runs"))
-    profile = write_profile(tmp_path, {"name": "slg", "format": {"name": "slg"}, "model": {"id": "scratch-t5"},
-                                       "training": TRAINING, "generation": FORCED})
+    profile = write_profile(tmp_path, {"name": "slg", "model": {"id": "scratch-t5"}, "training": TRAINING,
+                                       "generation": FORCED})
     with open(profile, "a", encoding="utf-8") as file:
         file.write(yaml.safe_dump({"format": {"name": "slg"}}))
     found = run_stages(profile, until="04")
