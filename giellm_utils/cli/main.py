@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from giellm_utils.cli import report
 from giellm_utils.cli.bench import bench_app
+from giellm_utils.cli.calibrate import calibrate
 from giellm_utils.cli.data import data_app
 from giellm_utils.cli.evaluate import evaluate, ProfileOption
 from giellm_utils.cli.extract import extract
@@ -39,6 +40,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 app.add_typer(mre_app, name="mre")
 app.command()(extract)
+app.command()(calibrate)
 app.command()(plan)
 app.command()(evaluate)
 app.command()(in_context)

@@ -1,0 +1,51 @@
+"""`giellm calibrate`: how far a run's confidences agree with what is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from giellm_utils.cli.evaluate import checked_split
+from giellm_utils.core import artifacts, paths
+from giellm_utils.core.calibration_report import FOLDER, Reliability
+
+
+def calibrate(
+        run: Annotated[str, typer.Argument(help="Folder below runs/, trained with training.splits=[train].")],
+        task: Annotated[list[str] | None, typer.Option(
+            "--task", "-t", help="One of the model's tasks; again for another. Default: all.")] = None,
+        condition: Annotated[str, typer.Option(help="Which trained system.")] = "joint",
+        split: Annotated[str, typer.Option(
+            help="dev, or test to report on: there nothing is fitted.")] = "dev",
+        limit: Annotated[int | None, typer.Option(
+            min=1, help="Documents of each task, the first by text hash; default: all.")] = None,
+        batch_size: Annotated[int, typer.Option(min=1, help="Texts decoded at once.")] = 16,
+        resamples: Annotated[int, typer.Option(min=10, help="Of the bootstrap over documents.")] = 2000,
+        seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 42,
+        out: Annotated[Path, typer.Option(help="Folder in which RUN.json goes.")] = Path("results") / FOLDER,
+        ) -> None:
+    """Reliability of the confidences of text labels and words, and a temperature fitted on half of dev."""
+    from giellm_utils.experiment.calibrate import calibrate as measure
+
+    report = measure(paths.runs_dir() / run, condition=condition, split=checked_split(split),
+                     tasks=task or (), limit=limit, batch_size=batch_size, resamples=resamples, seed=seed,
+                     show=typer.echo)
+    for name, found in report.tasks.items():
+        for what, reliability in (("text label", found.label), ("words", found.words)):
+            if reliability:
+                typer.echo(f"{name}, {what}: {sentence(reliability)}")
+    typer.echo(paths.shown(artifacts.write(out / f"{report.run}.json", report)))
+
+
+def sentence(found: Reliability) -> str:
+    """One level in a line; per cent, its 95 % intervals in brackets."""
+    error, warmed = found.error, found.temperature
+    said = (f"{found.n} in {found.documents} documents, {100 * found.right.value:.1f} % right, mean "
+            f"confidence {100 * found.confidence.value:.1f} %, expected calibration error "
+            f"{100 * error.value:.1f} [{100 * error.low:.1f}, {100 * error.high:.1f}]")
+    if warmed:
+        said += (f"; temperature {warmed.value:.2f} takes it from {100 * warmed.before.value:.1f} to "
+                 f"{100 * warmed.after.value:.1f} on the other half")
+    return said

@@ -1,0 +1,109 @@
+"""Calibration of confidences: reliability in bins, expected calibration error, one temperature.
+
+Of things said (a text label, a word) each with a confidence and whether it is right. Intervals resample whole
+documents. The expected calibration error is a mean of distances, so chance alone keeps it above zero, the
+more the fewer things a bin holds, and a resample adds to that: read it beside `gap`, which can be zero.
+Sources: Naeini et al., AAAI 2015 (equal-width bins); Guo et al., ICML 2017 (temperature).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit
+
+from giellm_utils.core.calibration_report import Bin, Reliability, Temperature
+from giellm_utils.data.splits import text_sha1
+from giellm_utils.evaluation.bootstrap import ratio, sums_intervals
+
+BINS = 10
+#: Temperatures looked among: what fits only beyond them has nothing to tell right from wrong by.
+COLDEST, HOTTEST = 0.05, 20.0
+#: A confidence of exactly 1 has no logit.
+_EDGE = 1e-6
+
+
+class Said(NamedTuple):
+    """One text label or word: number of its document, confidence (0 to 1), whether it is right."""
+
+    document: int
+    confidence: float
+    right: bool
+
+
+def reliability(said: Sequence[Said], texts: Sequence[str], *, resamples: int, seed: int,
+                fit: bool = True) -> Reliability | None:
+    """Reliability of what was said of `texts`, which Said.document counts; None where nothing was.
+
+    `fit`: also fit a temperature on one half of the texts, by their hash.
+    """
+    if not said:
+        return None
+    how = {"resamples": resamples, "seed": seed}
+    sums = bin_sums(said, len(texts))
+    right, confidence, gap, error = sums_intervals(sums, _statistics, **how)
+    n, sure, good = sums.sum(axis=0).reshape(3, BINS)
+    bins = [Bin(low=k / BINS, high=(k + 1) / BINS, n=int(n[k]), confidence=sure[k] / n[k] if n[k] else None,
+                right=good[k] / n[k] if n[k] else None) for k in range(BINS)]
+    return Reliability(n=len(said), documents=len(texts), right=right, confidence=confidence, gap=gap,
+                       error=error, bins=bins,
+                       temperature=_temperature(said, texts, **how) if fit else None)
+
+
+def bin_sums(said: Sequence[Said], documents: int) -> np.ndarray:
+    """[documents, 3 * BINS]: how many, the sum of confidences and how many right, of each bin."""
+    sums = np.zeros((documents, 3, BINS))
+    for document, confidence, right in said:
+        sums[document, :, min(int(confidence * BINS), BINS - 1)] += (1, confidence, right)
+    return sums.reshape(documents, 3 * BINS)
+
+
+def _statistics(sums: np.ndarray) -> np.ndarray:
+    """[..., 3 * BINS] -> [..., 4]: share right, mean confidence, their gap, expected calibration error."""
+    n, sure, good = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, BINS), -2, 0)
+    total = n.sum(-1)
+    parts = (good.sum(-1), sure.sum(-1), (sure - good).sum(-1), np.abs(sure - good).sum(-1))
+    return np.stack([ratio(part, total) for part in parts], axis=-1)
+
+
+# -- temperature -----------------------------------------------------------------------------------
+
+
+def warmed(confidence: np.ndarray, temperature: float) -> np.ndarray:
+    """Confidences at a temperature: their logits divided by it."""
+    return expit(logit(np.clip(confidence, _EDGE, 1 - _EDGE)) / temperature)
+
+
+def loss(said: Sequence[Said], temperature: float = 1.0) -> float:
+    """Mean negative log-likelihood of right and wrong, in nats."""
+    sure = warmed(np.array([s.confidence for s in said]), temperature)
+    return float(-np.mean(np.log(np.where([s.right for s in said], sure, 1 - sure))))
+
+
+def fitted(said: Sequence[Said]) -> float:
+    """The temperature of least loss, between COLDEST and HOTTEST."""
+    found = minimize_scalar(lambda log: loss(said, float(np.exp(log))), method="bounded",
+                            bounds=(np.log(COLDEST), np.log(HOTTEST)))
+    return float(np.exp(found.x))
+
+
+def _temperature(said: Sequence[Said], texts: Sequence[str], *, resamples: int, seed: int
+                 ) -> Temperature | None:
+    # From its end: a split may have been cut by the beginning of the same hash.
+    order = sorted(range(len(texts)), key=lambda i: (text_sha1(texts[i])[::-1], i))
+    learned, kept = set(order[:len(order) // 2]), order[len(order) // 2:]
+    place = {document: k for k, document in enumerate(kept)}
+    half = [s for s in said if s.document in learned]
+    other = [s._replace(document=place[s.document]) for s in said if s.document in place]
+    if not half or not other:
+        return None
+    value = fitted(half)
+    sure = warmed(np.array([s.confidence for s in other]), value)
+    then = [s._replace(confidence=float(c)) for s, c in zip(other, sure, strict=True)]
+    before, after = (sums_intervals(bin_sums(rows, len(kept)), _statistics, resamples=resamples,
+                                    seed=seed)[-1] for rows in (other, then))
+    return Temperature(value=value, fitted=len(learned), measured=len(kept), before=before, after=after,
+                       loss_before=loss(other), loss_after=loss(other, value))
