@@ -25,6 +25,9 @@ Order = Literal["text-first", "words-first"]
 #: How target tokens are weighed. tokens: all alike. levels: in each joint target the label and the words half
 #: of its weight, however many tokens they have (training.rows).
 Loss = Literal["tokens", "levels"]
+#: What the prompt says of the other level. gold, predicted: gold in training; at test gold, or the answer of
+#: the model of that level alone, of the same seed (systems.decoder).
+Given = Literal["nothing", "gold", "predicted"]
 
 
 class Look(Section):
@@ -46,6 +49,9 @@ class Condition(Section):
     partner: Partner = "gold"
     order: Order = "text-first"
     loss: Loss = "tokens"
+    given: Given = "nothing"
+    #: The condition whose training it shares where they differ at test alone; "" for its own.
+    trained_as: str = ""
     #: What is held equal between conditions. sequences: hence texts and steps. texts: each gives a sequence
     #: a level, so with two levels the sequences and, at the same epochs, the steps are twice as many.
     budget: Literal["sequences", "texts"] = "sequences"
@@ -60,7 +66,14 @@ class Condition(Section):
         for name, plain in (("partner", "gold"), ("order", "text-first"), ("loss", "tokens")):
             if (value := getattr(self, name)) != plain and self.levels != ("joint",):
                 raise ValueError(f"{name} {value} is for a joint target: levels must be joint")
+        if self.given != "nothing" and self.levels not in (("text",), ("words",)):
+            raise ValueError(f"given {self.given} says the other level: levels must be text or words alone")
         return self
+
+    @property
+    def training(self) -> str:
+        """The condition under whose name its training lies."""
+        return self.trained_as or self.name
 
     @property
     def scored(self) -> Level:
@@ -80,6 +93,16 @@ CONDITIONS: dict[str, Condition] = {c.name: c for c in (
               levels=("joint",), partner="random-words"),
     Condition(name="placebo-label", title="placebo label", look=Look(colour="#CC79A7", marker="X"),
               levels=("joint",), partner="length-label"),
+    Condition(name="text-given", title="words, predicted label given",
+              look=Look(colour="#009E73", marker=">"), levels=("words",), given="predicted"),
+    Condition(name="text-given-gold", title="words, gold label given",
+              look=Look(colour="#009E73", marker="h"), levels=("words",), given="gold",
+              trained_as="text-given"),
+    Condition(name="words-given", title="text label, predicted words given",
+              look=Look(colour="#E69F00", marker="d"), levels=("text",), given="predicted"),
+    Condition(name="words-given-gold", title="text label, gold words given",
+              look=Look(colour="#E69F00", marker="p"), levels=("text",), given="gold",
+              trained_as="words-given"),
     Condition(name="words-first", title="joint, words first", look=Look(colour="#000000", marker="P"),
               levels=("joint",), order="words-first"),
     Condition(name="per-level-loss", title="joint, loss per level", look=Look(colour="#F0E442", marker="*"),
@@ -95,5 +118,7 @@ def get_condition(name: str) -> Condition:
 
 
 def folder(experiment: Path, condition: str, task: str, seed: int) -> Path:
-    """Where one training of an experiment lies: <experiment>/<condition>/<task>/seed-<n>."""
-    return experiment / condition / task / f"seed-{seed}"
+    """Where one training of an experiment lies: <experiment>/<condition>/<task>/seed-<n>, the condition being
+    the one whose training it is."""
+    found = CONDITIONS.get(condition)
+    return experiment / (found.training if found else condition) / task / f"seed-{seed}"

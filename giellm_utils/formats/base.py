@@ -39,6 +39,11 @@ class Format(ABC):
     def prompt(self, text: str, level: Level = "joint") -> str:
         """What the model reads."""
 
+    def prompt_given(self, text: str, level: Level, given: Answer) -> str:
+        """The prompt of a single level that says the other one too, as `given` has it. Raises FormatError for
+        a format in which that is not defined."""
+        raise FormatError(f"format {self.name} has no prompt that gives a level; take format giellm")
+
     @abstractmethod
     def target(self, record: Record, level: Level = "joint") -> str:
         """What the model should write for `record`, whose words are in canonical order."""

@@ -76,6 +76,19 @@ class GiellmFormat(Format):
         options = "" if level == "words" else self.options
         return text + options + ("" if level == "text" else self.instructions)
 
+    def prompt_given(self, text: str, level: Level, given: Answer) -> str:
+        """The prompt of a single level with the other one behind the text, as it stands in a target: for the
+        words `{text}<label>{Instruction Words}`, for the text label `{text}{words}{options}`.
+
+        Ours. Without a label in `given` its marks are empty. Raises FormatError for level joint, in which
+        nothing is left to be given.
+        """
+        if level == "joint":
+            raise FormatError("level joint asks for both levels, so none can be given; take text or words")
+        if level == "words":
+            return text + self.mark(given.label or "") + self.instructions
+        return text + self.words(given.items) + self.options
+
     def target(self, record: Record, level: Level = "joint") -> str:
         """What the model should write for `record`; expects canonical order (Record.validate)."""
         return self._joined("" if level == "words" else self.mark(record.label),

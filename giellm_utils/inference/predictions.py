@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,15 @@ from giellm_utils.inference.config import GenerationConfig
 from giellm_utils.inference.constrained import ConstrainedDecoder, Request
 from giellm_utils.inference.plain import generate, GenerationError, opening_token, too_slow
 
+Prompt = Callable[[Record], str]
+
 
 def write_free(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, fmt: Format,
                records: Sequence[Record], level: Level, budget: int, config: GenerationConfig,
-               path: Path) -> list[Answer]:
+               path: Path, prompt: Prompt | None = None) -> list[Answer]:
     """Answers for `records`, decoded freely, in their order; written to `path`, resumed from its .partial.
 
+    `prompt`: what the model reads of a record, the format's prompt for its text where it is None.
     The caller restricts the output layer (vocabulary.restricted) if it wants to. Raises GenerationError.
     """
     partial = _partial(path)
@@ -40,14 +43,15 @@ def write_free(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, fmt: 
             file.write(json.dumps(batch, ensure_ascii=False) + "\n")
             file.flush()
 
-        generate(model, tokenizer, [fmt.prompt(r.text, level) for r in records], budget, config,
+        generate(model, tokenizer, list(map(prompt or _prompt(fmt, level), records)), budget, config,
                  on_batch=keep, done=len(batches), title=f"{fmt.task.name} {level}",
                  first=opening_token(tokenizer, fmt) if config.first_token and level != "words" else None)
     return _finish(path, rows, records)
 
 
 def write_constrained(decoder: ConstrainedDecoder, fmt: Format, records: Sequence[Record], level: Level,
-                      budget: int, config: GenerationConfig, path: Path) -> list[Answer]:
+                      budget: int, config: GenerationConfig, path: Path,
+                      prompt: Prompt | None = None) -> list[Answer]:
     """The same under the decoder's grammars. Raises GenerationError for a text that cannot be decoded."""
     partial = _partial(path)
     rows = {row["id"]: row for row in map(json.loads, _whole_lines(partial))}
@@ -57,7 +61,8 @@ def write_constrained(decoder: ConstrainedDecoder, fmt: Format, records: Sequenc
     def fail(number: int, reason: str) -> None:
         raise GenerationError(f"record {left[number].id}: {reason}")
 
-    requests = (Request(fmt.prompt(r.text, level), r.text, fmt.task.name, level, budget) for r in left)
+    asked = prompt or _prompt(fmt, level)
+    requests = (Request(asked(r), r.text, fmt.task.name, level, budget) for r in left)
     with partial.open("a" if rows else "w", encoding="utf-8") as file, tqdm(
             total=len(records), initial=len(rows), desc=f"{title}, constrained", unit="text", mininterval=2,
             ncols=90, file=sys.stdout) as bar:
@@ -102,6 +107,10 @@ def write_joined(text: Path, words: Path, path: Path) -> None:
          "answer": join(Answer.from_json(a["answer"]), Answer.from_json(b["answer"])).to_json(),
          **{key: a[key] + b[key] for key in ("tokens", "steps") if key in a}}
         for a, b in zip(read_rows(text), read_rows(words), strict=True)])
+
+
+def _prompt(fmt: Format, level: Level) -> Prompt:
+    return lambda record: fmt.prompt(record.text, level)
 
 
 def _row(fmt: Format, record: Record, level: Level, output: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,17 +14,23 @@ from tempfile import TemporaryDirectory
 from typing import Any, TYPE_CHECKING
 
 from giellm_utils.core import artifacts
-from giellm_utils.core.answer import Answer, items_to_json
+from giellm_utils.core.answer import Answer, gold_answer, items_to_json
 from giellm_utils.core.artifacts import Decoding
+from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.files import sha256, write_json
 from giellm_utils.core.schema import Level, Record
 from giellm_utils.inference.config import GenerationConfig
 from giellm_utils.systems.fingerprints import difference, digest, read_fingerprint
 
 if TYPE_CHECKING:
+    from giellm_utils.formats.base import Format
     from giellm_utils.inference.matcher import OutputConstraint
     from giellm_utils.models.bundle import Bundle, Card
     from giellm_utils.models.pieces import PieceIndex
+
+
+class DecodingError(GiellmError, ValueError):
+    """A text that a model cannot be asked about; the message says why and what to do."""
 
 
 class Decoded(artifacts.Artifact):
@@ -133,7 +139,7 @@ class Decoder:
         """All that the predictions of one task depend on, ready for JSON."""
         card = self.card.tasks[task]
         fmt = self._formats[task]
-        rows = ([r.id, fmt.prompt(r.text, self.level), r.label, items_to_json(r.items())] for r in records)
+        rows = ([r.id, self.prompt(fmt, r), r.label, items_to_json(r.items())] for r in records)
         return {"decoding": decoding, "weights": self._weights, "format": fmt.name, "level": self.level,
                 "dtype": self.card.base.dtype, "budget": card.budgets[self.level],
                 "batch size": self.config.batch_size, "records": digest(rows),
@@ -161,12 +167,16 @@ class Decoder:
         if decoding == "constrained":
             decoder = grammar_decoder(bundle.model, bundle.tokenizer, self.constraints,
                                       batch_size=self.config.batch_size)
-            return partial(predictions.write_constrained, decoder, *rest)
+            return partial(predictions.write_constrained, decoder, *rest, partial(self.prompt, fmt))
         model = bundle.model
         if self.config.vocabulary == "corpus":
-            strings = [*fmt.fixed_strings(), *(fmt.prompt(r.text, self.level) for r in records)]
+            strings = [*fmt.fixed_strings(), *(self.prompt(fmt, r) for r in records)]
             model = restricted(model, self.pieces.ids_for(strings))
-        return partial(predictions.write_free, model, bundle.tokenizer, *rest)
+        return partial(predictions.write_free, model, bundle.tokenizer, *rest, partial(self.prompt, fmt))
+
+    def prompt(self, fmt: Format, record: Record) -> str:
+        """What the model reads of a record."""
+        return fmt.prompt(record.text, self.level)
 
 
 class JoinedDecoder:
@@ -224,3 +234,62 @@ class JoinedDecoder:
         """All that the predictions of one task depend on, ready for JSON."""
         return {f"{decoder.level}: {key}": value for decoder in self.levels
                 for key, value in decoder.fingerprint(records, task, decoding).items()}
+
+
+class GivenDecoder(Decoder):
+    """A model that was trained with the other level in its prompt; that is gold, or what `first` says, the
+    decoder of the model of that level alone, whose answers lie beside the others as NAME.given.jsonl."""
+
+    def __init__(self, folder: Path, level: Level, config: GenerationConfig,
+                 first: Decoder | None = None) -> None:
+        super().__init__(folder, level, config)
+        self.first = first
+        self.said: dict[str, Answer] = {}
+
+    def release(self) -> None:
+        """Let go of the loaded models."""
+        super().release()
+        if self.first:
+            self.first.release()
+
+    def answers(self, records: Sequence[Record], task: str, decoding: Decoding) -> list[Answer]:
+        """Answers for records of one task, in order; nothing is kept. Gold is read where it is given."""
+        if self.first:
+            self._hear(records, self.first.answers(records, task, decoding))
+        return super().answers(records, task, decoding)
+
+    def is_written(self, records: Sequence[Record], task: str, decoding: Decoding, path: Path) -> bool:
+        """Whether `path` holds the finished predictions of just these models, records and settings."""
+        if self.first:
+            given = path.with_suffix(".given.jsonl")
+            if not self.first.is_written(records, task, decoding, given):
+                return False
+            self._read(records, given)
+        return super().is_written(records, task, decoding, path)
+
+    def write(self, records: Sequence[Record], task: str, decoding: Decoding, path: Path,
+              show: Callable[[str], Any] = print) -> None:
+        """Write the predictions for records of one task to `path`, unless they are there already. Their speed
+        does not count what is given."""
+        if self.first:
+            given = path.with_suffix(".given.jsonl")
+            self.first.write(records, task, decoding, given, show)
+            self.first.release()
+            self._read(records, given)
+        super().write(records, task, decoding, path, show)
+
+    def prompt(self, fmt: Format, record: Record) -> str:
+        """What the model reads of a record. Raises DecodingError for one without gold where that is given."""
+        if not self.first and not record.label:
+            raise DecodingError(f"record {record.id or record.text[:20]!r} has no gold that could be given to "
+                                "the model: use the condition in which the other level is predicted")
+        given = self.said[record.id] if self.first else gold_answer(record)
+        return fmt.prompt_given(record.text, self.level, given)
+
+    def _read(self, records: Sequence[Record], path: Path) -> None:
+        from giellm_utils.inference.predictions import read_answers
+
+        self._hear(records, read_answers(path))
+
+    def _hear(self, records: Sequence[Record], answers: Sequence[Answer]) -> None:
+        self.said = {r.id: answer for r, answer in zip(records, answers, strict=True)}

@@ -16,7 +16,7 @@ from typing import Any
 from giellm_utils.core import artifacts
 from giellm_utils.core.answer import Answer
 from giellm_utils.core.artifacts import Decoding
-from giellm_utils.core.conditions import Condition, CONDITIONS
+from giellm_utils.core.conditions import Condition, CONDITIONS, folder, get_condition
 from giellm_utils.core.files import write_json
 from giellm_utils.core.schema import Level, Record
 from giellm_utils.core.settings import load_yaml
@@ -25,7 +25,7 @@ from giellm_utils.formats.registry import in_order
 from giellm_utils.inference.config import GenerationConfig
 from giellm_utils.models.spec import ModelConfig
 from giellm_utils.systems.base import Entry, System
-from giellm_utils.systems.decoder import Decoder, JoinedDecoder
+from giellm_utils.systems.decoder import Decoder, GivenDecoder, JoinedDecoder
 from giellm_utils.systems.fingerprints import difference, digest, read_fingerprint
 from giellm_utils.training.config import LEARNED_FROM, TrainingConfig, TrainingJob
 
@@ -91,7 +91,8 @@ class FineTuned(System):
 
         def of(split: str) -> list[dict[str, str]]:
             return build(self.formats, [partner(r) for r in records if r.split == split],
-                         *self.condition.levels, loss=self.condition.loss)
+                         *self.condition.levels, loss=self.condition.loss,
+                         given=self.condition.given != "nothing")
 
         return [row for split in splits for row in of(split)], [] if "dev" in splits else of("dev")
 
@@ -137,7 +138,7 @@ class FineTuned(System):
 
     def _fingerprint(self, train: list[dict], dev: list[dict]) -> dict[str, Any]:
         settings = self.training.model_dump(mode="json")
-        return {"condition": self.name, "seed": self.seed, "format": self._format,
+        return {"condition": self.condition.training, "seed": self.seed, "format": self._format,
                 **{f"model.{k}": v for k, v in self.model.model_dump(mode="json").items()},
                 **{f"training.{key}": settings[key] for key in LEARNED_FROM},
                 "training rows": digest(train), "dev rows": digest(dev)}
@@ -153,7 +154,7 @@ class FineTuned(System):
         from giellm_utils.training.launch import launch, write_job
 
         tokens = schema_tokens(self.formats.values()) if self.training.single_tokens else []
-        job = TrainingJob(condition=self.name, task=self.task, seed=self.seed, model=self.model,
+        job = TrainingJob(condition=self.condition.training, task=self.task, seed=self.seed, model=self.model,
                           training=self.training, new_tokens=tokens)
         write_json(folder / FINGERPRINT, wanted)
         launch(write_job(folder, job, train, dev, strings), self.training.machine, show)
@@ -170,7 +171,8 @@ class FineTuned(System):
         from giellm_utils.models.bundle import card_of_training, write_card
 
         write_card(self.folder / "model", card_of_training(
-            self.model, self._format, [fmt.task for fmt in self.formats.values()], self.condition,
+            self.model, self._format, [fmt.task for fmt in self.formats.values()],
+            get_condition(self.condition.training),
             [r for r in records if r.split in self.training.splits], budgets=self.budgets,
             max_tokens=self.training.max_tokens))
 
@@ -183,10 +185,18 @@ class FineTuned(System):
     @cached_property
     def decoder(self) -> Decoder | JoinedDecoder:
         """What reads texts with the trained model, at the level asked for in training; of a placebo's
-        answers only `level` is scored."""
+        answers only `level` is scored. Where a level is given as predicted, the model that predicts it is the
+        single-level one at the same address."""
         if len(self.condition.levels) == 2:
             return JoinedDecoder(self.folder, self.generation)
-        return Decoder(self.folder, self.condition.levels[0], self.generation)
+        level, first = self.condition.levels[0], None
+        if self.condition.given == "nothing":
+            return Decoder(self.folder, level, self.generation)
+        if self.condition.given == "predicted":
+            other: Level = "text" if level == "words" else "words"
+            there = folder(self.folder.parents[2], other, self.task, self.seed)
+            first = Decoder(there, other, self.generation)
+        return GivenDecoder(self.folder, level, self.generation, first)
 
     def predict(self, records: Sequence[Record]) -> list[Answer]:
         """Answers in the profile's first way of decoding. Raises GenerationError."""
@@ -210,6 +220,7 @@ def is_finished(folder: Path, fingerprint: Mapping[str, Any]) -> bool:
             and any((folder / "model").glob("*.safetensors")))
 
 
-#: One system a condition; `make` is None: a trained system is built of its folder and its settings.
-ENTRIES = tuple(Entry(c.name, c.title, c.look, c.scored, order)
-                for order, c in enumerate(CONDITIONS.values()))
+#: One system a condition, before all others; `make` is None: a trained system is built of its folder and its
+#: settings.
+ENTRIES = tuple(Entry(c.name, c.title, c.look, c.scored, place - len(CONDITIONS))
+                for place, c in enumerate(CONDITIONS.values()))

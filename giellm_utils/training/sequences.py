@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
+from giellm_utils.core.answer import gold_answer
 from giellm_utils.core.artifacts import TokenCosts, TokensFile
 from giellm_utils.core.conditions import Loss
 from giellm_utils.core.schema import Level, Record
@@ -19,14 +20,21 @@ def sequence(fmt: Format, record: Record, level: Level) -> dict[str, Any]:
             "target": fmt.target(record, level)}
 
 
+def given_sequence(fmt: Format, record: Record, level: Level) -> dict[str, Any]:
+    """The same with the other level, gold, in the prompt."""
+    return {**sequence(fmt, record, level),
+            "prompt": fmt.prompt_given(record.text, level, gold_answer(record))}
+
+
 def build(formats: Mapping[str, Format], records: Sequence[Record], *levels: Level,
-          loss: Loss = "tokens") -> list[dict[str, Any]]:
+          loss: Loss = "tokens", given: bool = False) -> list[dict[str, Any]]:
     """Rows of all records, one a level; the data sets stay mixed in the order of `records`.
 
     With `loss` levels each also says where in its joint target the second level starts: `border`, in
-    characters. Raises FormatError for a format that does not know it.
+    characters. With `given` the prompts say the other level. Raises FormatError for a format that cannot.
     """
-    rows = [sequence(formats[r.task], r, level) for r in records for level in levels]
+    made = given_sequence if given else sequence
+    rows = [made(formats[r.task], r, level) for r in records for level in levels]
     if loss == "levels":
         for row, record in zip(rows, records, strict=True):
             row["border"] = formats[record.task].border(record)

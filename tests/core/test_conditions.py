@@ -11,6 +11,8 @@ from giellm_utils.core.conditions import Condition, CONDITIONS, folder, get_cond
 from giellm_utils.core.schema import LEVELS
 from giellm_utils.core.settings import ConfigError
 
+OKABE_ITO = {"#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"}
+
 
 def test_an_address_holds_experiment_condition_task_and_seed():
     assert folder(Path("runs/mini"), "joint", "mixture", 42) == Path("runs/mini/joint/mixture/seed-42")
@@ -18,15 +20,25 @@ def test_an_address_holds_experiment_condition_task_and_seed():
 
 def test_conditions_can_be_told_apart():
     assert list(CONDITIONS) == [c.name for c in CONDITIONS.values()]
-    for values in ([c.title for c in CONDITIONS.values()], [c.look.colour for c in CONDITIONS.values()],
-                   [c.look.marker for c in CONDITIONS.values()]):
+    for values in ([c.title for c in CONDITIONS.values()], [c.look.marker for c in CONDITIONS.values()]):
         assert len(set(values)) == len(CONDITIONS)
+    assert {c.look.colour for c in CONDITIONS.values()} <= OKABE_ITO
+
+
+def test_conditions_that_differ_at_test_alone_share_a_training():
+    for name, c in CONDITIONS.items():
+        trained = CONDITIONS[c.training]
+        assert folder(Path("r"), name, "scnm", 1) == Path("r") / c.training / "scnm" / "seed-1"
+        assert (trained.levels, trained.given == "nothing") == (c.levels, c.given == "nothing")
+    assert {n for n, c in CONDITIONS.items() if c.training != n} == {"text-given-gold", "words-given-gold"}
 
 
 def test_what_a_partner_replaced_is_not_scored():
     scored = {name: c.scored for name, c in CONDITIONS.items()}
-    assert scored == {**dict.fromkeys(CONDITIONS, "joint"), "text": "text", "words": "words",
-                      "placebo-words": "text", "placebo-label": "words"}
+    assert scored == {
+        **dict.fromkeys(CONDITIONS, "joint"), "text": "text", "words": "words", "placebo-words": "text",
+        "placebo-label": "words", "text-given": "words", "text-given-gold": "words", "words-given": "text",
+        "words-given-gold": "text"}
 
 
 @pytest.mark.parametrize("changes, message", [
@@ -34,6 +46,7 @@ def test_what_a_partner_replaced_is_not_scored():
     ({"levels": ("text", "words")}, "budget is sequences: with one level sequences are held equal"),
     ({"budget": "texts"}, "budget is texts"),
     ({"levels": ("text",), "partner": "random-words"}, "partner random-words is for a joint target"),
+    ({"given": "gold"}, "given gold says the other level: levels must be text or words alone"),
     ({"levels": ("words",), "order": "words-first"}, "order words-first is for a joint target"),
     ({"levels": ("text", "words"), "budget": "texts", "loss": "levels"}, "loss levels is for a joint")])
 def test_conditions_that_could_not_be_scored_are_refused(changes, message):

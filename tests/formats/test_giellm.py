@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, HealthCheck, settings
 from hypothesis import strategies as st
 
-from giellm_utils.core.answer import Answer, PROBLEMS
+from giellm_utils.core.answer import Answer, gold_answer, PROBLEMS
 from giellm_utils.core.schema import Item, LEVELS, Part, Record, SchemaError, Span, Task, Word
 from giellm_utils.formats.base import FormatError
 from giellm_utils.formats.giellm import GiellmFormat
@@ -152,6 +152,18 @@ def test_relations_events_and_nothing():
     assert T.target(record, "joint") == "<経歴>関係抽出:田中;所属;日本銀行イベント抽出:就任;就任"
     empty = Record("r", "tcree", "x", "事件")
     assert T.target(empty, "joint") == "<事件>関係抽出:無い;イベント抽出:無い;"
+
+
+def test_a_level_given_stands_behind_the_text_as_in_a_target():
+    record = Record("r", "scnm", "AはB。", "文芸", spans(("人名", 0, 1)))
+    given = gold_answer(record)
+    assert C.prompt_given(record.text, "words", given) == "AはB。<文芸>固有表現抽出"
+    assert C.prompt_given(record.text, "text", given) == "AはB。固有表現抽出:人名;A<社会><文芸>"
+    nothing = Answer(None)
+    assert C.prompt_given("x", "words", nothing) == "x<>固有表現抽出"
+    assert C.prompt_given("x", "text", nothing) == "x固有表現抽出:無い;<社会><文芸>"
+    with pytest.raises(FormatError, match="asks for both levels, so none can be given"):
+        C.prompt_given("x", "joint", given)
 
 
 def test_words_first_turns_the_levels_of_a_joint_target_alone():

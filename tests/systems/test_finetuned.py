@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from giellm_utils.core.answer import gold_answer
 from giellm_utils.core.conditions import CONDITIONS, folder
 from giellm_utils.core.schema import Record
 from giellm_utils.core.settings import load_yaml
@@ -17,12 +18,13 @@ from giellm_utils.formats.giellm import GiellmFormat
 from giellm_utils.formats.registry import FORMATS
 from giellm_utils.inference.config import GenerationConfig
 from giellm_utils.inference.predictions import read_answers
-from giellm_utils.models.bundle import read_card
+from giellm_utils.models.bundle import BundleError, read_card
 from giellm_utils.models.spec import ModelConfig
 from giellm_utils.models.tokens import schema_tokens
-from giellm_utils.systems.decoder import Decoder, read_decoded
+from giellm_utils.systems.decoder import Decoder, DecodingError, read_decoded
 from giellm_utils.systems.finetuned import ENTRIES, FineTuned
 from giellm_utils.systems.fingerprints import digest
+from giellm_utils.systems.registry import entries
 from giellm_utils.training.config import TrainingConfig, TrainingJob
 from giellm_utils.training.launch import TrainingFailed
 from support.experiments import hashes
@@ -166,10 +168,10 @@ def test_answers_read_nothing_of_a_record_but_its_text(trained):
 
 
 def test_every_condition_stands_in_the_registry():
-    assert [(e.name, e.title, e.level, e.order) for e in ENTRIES[:4]] == [
-        ("joint", "joint", "joint", 0), ("text", "text only", "text", 1), ("words", "words only", "words", 2),
-        ("two-task", "two-task", "joint", 3)]
-    assert [e.name for e in ENTRIES] == list(CONDITIONS)
+    assert [(e.name, e.title, e.level) for e in ENTRIES[:4]] == [
+        ("joint", "joint", "joint"), ("text", "text only", "text"), ("words", "words only", "words"),
+        ("two-task", "two-task", "joint")]
+    assert [e.name for e in ENTRIES] == list(CONDITIONS) == list(entries())[:len(CONDITIONS)]
     assert [e.look for e in ENTRIES] == [c.look for c in CONDITIONS.values()]
 
 
@@ -245,6 +247,40 @@ def test_a_loss_per_level_learns_other_weights_from_the_same_sequences(in_proces
     assert both[0] == both[1] and losses[0] != losses[1]
     with pytest.raises(FormatError, match="usa does not say where in a target its second level starts"):
         system(tmp_path, "per-level-loss", name="usa").rows(RECORDS)
+
+
+@pytest.mark.parametrize("level, other", [("words", "text"), ("text", "words")])
+def test_a_level_in_the_prompt_is_gold_in_training_and_said_by_the_other_model_at_test(
+        in_process, tmp_path, level, other, monkeypatch):
+    fmt, test = GiellmFormat(DATA.task), RECORDS[-3:]
+    gold, given = (system(tmp_path, f"{other}-given{end}") for end in ("-gold", ""))
+    rows, _ = gold.rows(RECORDS)
+    assert rows == given.rows(RECORDS)[0] and gold.level == level
+    assert rows[0]["prompt"] == fmt.prompt_given(RECORDS[0].text, level, gold_answer(RECORDS[0]))
+    assert rows[0]["target"] == fmt.target(RECORDS[0], level)
+    gold.fit(RECORDS)
+    given.fit(RECORDS)
+    assert in_process.trained == [f"{other}-given"] and given.is_trained(RECORDS), "one training for both"
+    path = tmp_path / "seed-7.constrained.jsonl"
+    with pytest.raises(BundleError, match=f"{other}/scnm/seed-7 holds no finished training"):
+        given.decoder.write(test, "scnm", "constrained", path)
+    alone = system(tmp_path, other)
+    alone.fit(RECORDS)
+    asked = []
+    monkeypatch.setattr(GiellmFormat, "prompt_given", lambda *a: asked.append(a[1:]) or fmt.prompt(*a[1:3]))
+    given.decoder.write(test, "scnm", "constrained", path)
+    said = alone.decoder.answers(test, "scnm", "constrained")
+    assert {(text, a.label, a.items) for text, _, a in asked} == {
+        (r.text, a.label, a.items) for r, a in zip(test, said, strict=True)}
+    assert given.decoder.is_written(test, "scnm", "constrained", path)
+    assert not gold.decoder.is_written(test, "scnm", "free", path)
+    asked.clear()
+    unread = [Record(r.id, "scnm", r.text, "") for r in test]
+    assert given.predict(unread) and {a for _, _, a in asked} <= {*said, *alone.predict(unread)}
+    with pytest.raises(DecodingError, match="has no gold that could be given"):
+        gold.predict(unread)
+    gold.decoder.answers(test, "scnm", "free")
+    assert {a for _, _, a in asked} >= {gold_answer(r) for r in test}
 
 
 def test_fingerprints_of_trainings_that_stand_do_not_change(tmp_path):
