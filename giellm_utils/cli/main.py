@@ -22,6 +22,7 @@ from giellm_utils.cli.extract import extract
 from giellm_utils.cli.in_context import in_context
 from giellm_utils.cli.mre import mre_app
 from giellm_utils.cli.plan import plan
+from giellm_utils.cli.push import push
 from giellm_utils.core import paths
 from giellm_utils.core.artifacts import STAGES
 from giellm_utils.core.errors import GiellmError
@@ -42,6 +43,7 @@ app.add_typer(mre_app, name="mre")
 app.command()(extract)
 app.command()(calibrate)
 app.command()(plan)
+app.command()(push)
 app.command()(evaluate)
 app.command()(in_context)
 console = Console(highlight=False, soft_wrap=True)

@@ -1,0 +1,114 @@
+"""README.md and NOTICE.txt of a published training: what it is, what it learned from, on which terms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import yaml
+
+from giellm_utils.core.artifacts import Score
+from giellm_utils.core.conditions import CONDITIONS
+from giellm_utils.core.sources import METHODS
+from giellm_utils.experiment.release import Release
+from giellm_utils.models.packaged import PACKAGED
+from giellm_utils.models.spec import statement
+
+#: What stands on every card, whatever was trained.
+STAND_IN = ("This is **not** one of the models published with GIELLM (Gan, Zhang, Mori 2023, arXiv "
+            "2311.06838). It was trained with the code of GIELLM Lab on the data named below, which stand in "
+            "for the paper's; its scores are not the paper's.")
+#: Metric -> head of its column.
+SCORED = {"tl": "TL", "wl_exact": "WL, exact", "all": "ALL", "f1": "word micro-F1"}
+
+
+def readme(release: Release, repo: str) -> bytes:
+    """The model card of `repo`: metadata in YAML, then Markdown."""
+    head = yaml.safe_dump(_metadata(release), allow_unicode=True, sort_keys=False)
+    parts = [f"---\n{head}---\n", f"# {repo.rpartition('/')[2]}\n", f"{_about(release)}\n", f"{STAND_IN}\n",
+             "## Data it learned from\n", _data(release), "## Base model and terms\n", _terms(release),
+             "## Training\n", _training(release), "## Scores\n", _scores(release), "## Use\n",
+             f'```sh\ngiellm extract "文" --model {repo}\n```\n']
+    return "\n".join(parts).encode()
+
+
+def notice(release: Release) -> bytes:
+    """NOTICE.txt: the base model's terms, what was changed, and whose data it learned from."""
+    summary = release.summary
+    data = [f"- {task}: {p.title}; {p.licence}; {p.attribution}" for task, p in release.data.items()]
+    return "\n".join([
+        release.terms.notice, "",
+        f"Changed here: {METHODS[summary.method]} by GIELLM Lab's giellm_utils; these weights are a modified "
+        "version.",
+        *([f"\nLicence of the base model: {', '.join(release.terms.files)}"] if release.terms.files else []),
+        "", "Trained on:", *data, ""]).encode()
+
+
+def _metadata(release: Release) -> dict[str, object]:
+    base, adapter = release.terms.owner, "adapter_config.json" in release.files
+    found: dict[str, object] = {"license": release.terms.licence or "other", "language": ["ja"],
+                                "library_name": "peft" if adapter else "transformers",
+                                "pipeline_tag": "text-generation",
+                                "tags": ["giellm", "information-extraction", "japanese"]}
+    if base:
+        found |= {"base_model": base, "base_model_relation": "adapter" if adapter else "finetune"}
+    return found
+
+
+def _about(release: Release) -> str:
+    card, summary = release.card, release.summary
+    condition = CONDITIONS[card.condition].title if card.condition in CONDITIONS else "unknown"
+    return (f"{METHODS[summary.method]} of {md(summary.model)} for Japanese information extraction: "
+            f"{', '.join(f'{md(t.title)} (`{name}`)' for name, t in card.tasks.items())}. Condition: "
+            f"{condition}. Format: `{card.format_name}`.")
+
+
+def _data(release: Release) -> str:
+    return table(("task", "data", "licence", "attribution", "may be passed on", "note"), (
+        (task, p.title, p.licence, p.attribution, "yes" if p.redistributable else "no", p.note)
+        for task, p in release.data.items()))
+
+
+def _terms(release: Release) -> str:
+    base, terms = release.card.base, release.terms
+    files = f" Its licence is in {', '.join(f'`{name}`' for name in terms.files)}." if terms.files else ""
+    said = "\n".join(f"> {md(line)}" for line in terms.notice.splitlines())
+    odd = ("" if base.id not in PACKAGED else
+           f" It was trained on weights that were dequantised ({md(statement(base))}), not on those of "
+           f"`{terms.owner}`: on these it was not tried.")
+    return f"{said}\n\n{files.strip()}{odd}\n".lstrip()
+
+
+def _training(release: Release) -> str:
+    s = release.summary
+    stopped = f" (of {s.planned_steps:,} planned: the clock stopped it)" if s.stopped_by_minutes else ""
+    return (f"{s.sequences:,} sequences, {s.steps:,} steps of {s.batch_size}{stopped}, seed {s.seed}, "
+            f"{s.dtype} on {s.device}, {s.seconds / 60:.1f} minutes, {s.trainable_parameters:,} trained "
+            f"parameters, last logged loss {s.final_loss:.3f} nats a target token.\n")
+
+
+def _scores(release: Release) -> str:
+    if not release.scores:
+        return "This model was not scored.\n"
+    rows = [(task, *(_cell(found.all.get(metric)) for metric in SCORED), str(found.n))
+            for task, found in release.scores.items()]
+    return (table(("task", *SCORED.values(), "n"), rows)
+            + "\nPer cent on the test split of the data above, with 95 % bootstrap intervals over documents; "
+              "one seed.\n")
+
+
+def _cell(score: Score | None) -> str:
+    if score is None or score.value is None:
+        return "–"
+    return f"{100 * score.value:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table of plain texts."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(md(cell) for cell in row) + " |\n" for row in lines)
+
+
+def md(text: str) -> str:
+    """`text` on one line, none of it read as Markdown or HTML."""
+    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return "".join(f"\\{c}" if c in "\\`*_[]|" else c for c in line)
