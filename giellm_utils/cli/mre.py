@@ -138,6 +138,17 @@ def run(experiment: ExperimentOption = "mre",
 
 
 @mre_app.command()
+def probe(experiment: ExperimentOption = "mre",
+          documents: Annotated[int, typer.Option(min=1, help="Test texts of each, by text hash.")] = 1000,
+          cells: CellsOption = Path("results/mre")) -> None:
+    """Tell every joint model that the queue left in runs/ one level and ask it for the other."""
+    from giellm_utils.experiment import grid, probes
+
+    done = probes.run(grid.load_grid(experiment), paths.runs_dir(), cells, documents, typer.echo)
+    typer.echo(f"{done} models probed")
+
+
+@mre_app.command()
 def status(experiment: ExperimentOption = "mre", cells: CellsOption = Path("results/mre")) -> None:
     """What the experiment has done, what is left, and about how long that takes."""
     from giellm_utils.experiment import grid

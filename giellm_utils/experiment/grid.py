@@ -20,9 +20,11 @@ from giellm_utils.core.artifacts import Decoding
 from giellm_utils.core.cells import Cell, MAIN, SLUG
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.paths import ROOT, shown
+from giellm_utils.core.schema import Record
 from giellm_utils.core.settings import ConfigError, load_yaml, Section
 from giellm_utils.data.config import DataConfig
 from giellm_utils.data.corpus import of_task, sample
+from giellm_utils.data.dataset import Dataset
 from giellm_utils.experiment.cells import make_cell, read_cell, write_cell
 from giellm_utils.experiment.environment import git_revision
 from giellm_utils.experiment.profile import Profile
@@ -36,6 +38,7 @@ from giellm_utils.inference.predictions import read_answers
 from giellm_utils.models.load import load_tokenizer
 from giellm_utils.models.spec import ModelConfig
 from giellm_utils.systems.decoder import read_decoded
+from giellm_utils.systems.finetuned import FineTuned
 from giellm_utils.training.config import LEARNED_FROM, TrainingConfig
 from giellm_utils.training.sequences import costs_and_budgets
 
@@ -234,25 +237,44 @@ def run(grid: Grid, runs: Path, cells: Path, *, cells_at_most: int | None = None
     return finished
 
 
+def system_of(grid: Grid, address: Address, runs: Path, dataset: Dataset) -> FineTuned:
+    """The system of one cell, trained or not, below `runs`."""
+    formats = {dataset.task.name: make_format(grid.format.name, dataset.task)}
+    costs = costs_and_budgets(load_tokenizer(grid.model), formats, dataset.records)
+    return fine_tuned(grid.profile(address, dataset.task.name), run_of(address, runs), address.condition,
+                      formats, costs)
+
+
+def run_of(address: Address, runs: Path) -> Path:
+    """The folder below `runs` in which a cell's training has its address."""
+    return runs / address.dataset / ("" if address.stage.arm == MAIN else address.stage.arm)
+
+
+def scored(grid: Grid, address: Address, dataset: Dataset) -> list[Record]:
+    """The documents that a cell's answers are scored on."""
+    return sample(of_task(dataset.records, dataset.task.name, grid.split), grid.limit.get(address.dataset))
+
+
+def predictions(system: FineTuned, way: Decoding) -> Path:
+    """Where the answers of a cell's system lie."""
+    return system.folder.parent / f"seed-{system.seed}.{way}.jsonl"
+
+
 def make(grid: Grid, address: Address, runs: Path, show: Show = print) -> Cell:
     """Train one cell, let it answer the test documents, and count what is right."""
     dataset = trial_dataset(address.dataset)
-    task, formats = dataset.task, {dataset.task.name: make_format(grid.format.name, dataset.task)}
-    profile = grid.profile(address, task.name)
-    costs = costs_and_budgets(load_tokenizer(grid.model), formats, dataset.records)
-    folder = runs / address.dataset / ("" if address.stage.arm == MAIN else address.stage.arm)
-    system = fine_tuned(profile, folder, address.condition, formats, costs)
-    splits = profile.training.splits
+    task, system = dataset.task, system_of(grid, address, runs, dataset)
+    splits = system.training.splits
     learned = sample((r for r in dataset.records if r.split in splits), address.stage.texts)
     system.fit([*learned, *(r for r in dataset.records if r.split not in splits)], show)
     summary = system.summary
     if summary.stopped_by_minutes:
         raise QueueError(f"{address} was stopped by training.minutes after {summary.steps} of "
                          f"{summary.planned_steps} steps: raise it in the experiment and run again")
-    records = sample(of_task(dataset.records, task.name, grid.split), grid.limit.get(address.dataset))
+    records = scored(grid, address, dataset)
     answers, spent = {}, {}
     for way in address.stage.decodings:
-        path = system.folder.parent / f"seed-{address.seed}.{way}.jsonl"
+        path = predictions(system, way)
         start = time.monotonic()
         system.decoder.write(records, task.name, way, path, show)
         decoded = read_decoded(path)

@@ -13,6 +13,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {"tcree-blind": ("tcree", {"la
 NAMES = (*TASKS, *VARIANTS)
 
 
+def task_of(name: str) -> str:
+    """The name of the task that the dataset called `name` in cells is of."""
+    return VARIANTS.get(name, (name, {}))[0]
+
+
 def trial_dataset(name: str) -> Dataset:
     """The open dataset called `name` in cells; raises ConfigError with the known names, and SourceError."""
     if name not in NAMES:
