@@ -14,11 +14,12 @@ from giellm_utils.formats.giellm import GiellmFormat
 
 def find_example(fmt: Format, rows: Iterable[Mapping[str, Any]]) -> Example | None:
     """The first text of 20 to 45 characters with two or three words that was got wholly right at level
-    joint. Chosen among right ones, and to be called so. None for a format whose texts are not ours.
+    joint. Chosen among right ones, and to be called so. None for a format whose texts are not ours or end
+    with their label.
 
     `rows` are those of a predictions file.
     """
-    if not isinstance(fmt, GiellmFormat):
+    if not isinstance(fmt, GiellmFormat) or fmt.words_first:
         return None
     for row in rows:
         answer, gold = Answer.from_json(row["answer"]), row["gold"]

@@ -31,6 +31,8 @@ class Format(ABC):
     levels: ClassVar[tuple[Level, ...]] = LEVELS
     #: The mark with which a target that has a text label begins; "" where there is none.
     open: str = ""
+    #: Whether a joint target ends with its text label instead.
+    words_first: bool = False
 
     def __init__(self, task: Task) -> None:
         self.task = task

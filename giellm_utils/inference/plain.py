@@ -52,9 +52,9 @@ def opening_token(tokenizer: PreTrainedTokenizerFast, fmt: Format) -> int:
     As in the authors' code, where SentencePiece writes a `▁` of its own before the mark, that is left out.
     Raises FormatError for a format whose outputs begin with no mark.
     """
-    if not fmt.open:
-        raise FormatError(f"format {fmt.name} writes no mark before the text label, so there is no first "
-                          "token to force; set generation.first_token to null")
+    if not fmt.open or fmt.words_first:
+        raise FormatError(f"format {fmt.name} writes no mark before the text label where a target "
+                          "begins, so there is no first token to force; set generation.first_token to null")
     return tokenizer(fmt.open, add_special_tokens=False).input_ids[-1]
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from torch.utils.data import Dataset
 from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerFast
 
+from giellm_utils.core.conditions import CONDITIONS
 from giellm_utils.core.settings import ConfigError
 from giellm_utils.models.load import is_encoder_decoder
 from giellm_utils.training.config import TrainingJob
@@ -22,11 +23,14 @@ _WORD = "▁"
 
 
 def refuse(job: TrainingJob) -> None:
-    """Raise ConfigError where training.method is one for decoders alone, ModelError for a model that cannot
-    be had."""
-    if job.training.method != "full" and is_encoder_decoder(job.model):
-        raise ConfigError(f"training.method {job.training.method} is made for decoder models, and "
-                          f"{job.model.id} has an encoder; set it to full")
+    """Raise ConfigError where training.method or the condition's loss is one for decoders alone, ModelError
+    for a model that cannot be had."""
+    weighed = job.condition in CONDITIONS and CONDITIONS[job.condition].loss != "tokens"
+    if (job.training.method == "full" and not weighed) or not is_encoder_decoder(job.model):
+        return
+    what, instead = ((f"condition {job.condition}", "train another") if weighed else
+                     (f"training.method {job.training.method}", "set it to full"))
+    raise ConfigError(f"{what} is made for decoder models, and {job.model.id} has an encoder; {instead}")
 
 
 class Pairs(Dataset):

@@ -79,6 +79,8 @@ def test_the_forced_token_is_the_mark_alone(tokenizer):
     assert tokenizer.convert_ids_to_tokens(opening_token(tokenizer, card)) == "‹"
     with pytest.raises(FormatError, match="format oiellm writes no mark before the text label"):
         opening_token(tokenizer, make_format("oiellm", DATA.task))
+    with pytest.raises(FormatError, match="format giellm-words-first writes no mark"):
+        opening_token(tokenizer, make_format("giellm-words-first", DATA.task))
 
 
 def test_under_the_grammar_every_output_is_of_the_format(model, tokenizer, tmp_path):

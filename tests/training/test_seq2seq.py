@@ -93,6 +93,9 @@ def test_adapters_are_for_decoders(scratch_cache, tmp_path):
     write_job(tmp_path, job, ROWS)
     with pytest.raises(ConfigError, match="lora is made for decoder models, and scratch-t5 has an enc"):
         train(job, tmp_path)
+    job = job_of().model_copy(update={"model": SCRATCH_T5, "condition": "per-level-loss"})
+    with pytest.raises(ConfigError, match="condition per-level-loss is made for decoder models"):
+        train(job, tmp_path)
 
 
 def test_its_memory_is_not_planned_for(scratch_cache):
