@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from giellm_utils.core.artifacts import Score
+from giellm_utils.core.calibration_report import CalibrationReport
+from giellm_utils.core.calibration_report import FOLDER as CALIBRATION
 from giellm_utils.evaluation.score import COMPARED
 from giellm_utils.reporting.plan_tables import plan_table
 from giellm_utils.reporting.tables import rows_to_markdown
@@ -84,6 +87,29 @@ def training_table(result: Mapping[str, Any]) -> str:
                                 "peak GiB", "loss"), rows))
 
 
+def calibration_table(result: Mapping[str, Any]) -> str:
+    """Datasets and levels of one file of results/calibration, under a line on what was measured."""
+    report = CalibrationReport.model_validate(result)
+
+    def said(score: Score, sign: str = "") -> str:
+        return "{:{s}.1f} [{:{s}.1f}, {:{s}.1f}]".format(
+            *(100 * v for v in (score.value, score.low, score.high)), s=sign)
+
+    rows = [(task, level, f"{found.n:,}", said(found.right), said(found.confidence), said(found.gap, "+"),
+             said(found.error), *((f"{t.value:.2f}", said(t.before), said(t.after))
+                                  if (t := found.temperature) else (None, None, None)))
+            for task, both in report.tasks.items()
+            for level, found in (("text label", both.label), ("words", both.words)) if found]
+    documents = ", ".join(f"{both.documents:,} of {task}" for task, both in report.tasks.items())
+    return (f"{report.source}. Run `{report.run}`, {report.condition}, documents of {report.split}: "
+            f"{documents}. Per cent with 95 % bootstrap intervals over documents; gap: mean confidence less the "
+            "share that is right. Expected calibration error (ECE) over ten bins of equal width; the "
+            "temperature is fitted on one half of the documents, the last two columns are of the other.\n\n"
+            + rows_to_markdown(("dataset", "level", "n", "right", "mean confidence", "gap", "ECE",
+                                "temperature", "ECE of the other half", "with the temperature"), rows))
+
+
 #: Folder below results/ -> the table of one of its files.
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "bench": decoding_table, "token_costs": token_table, "training": training_table, "plan": plan_table}
+    "bench": decoding_table, "token_costs": token_table, "training": training_table, "plan": plan_table,
+    CALIBRATION: calibration_table}
