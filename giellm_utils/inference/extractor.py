@@ -85,7 +85,10 @@ class Extractor:
 
         card = bundle.card
         grammars = constraints(bundle.tokenizer, bundle.formats, bundle.max_items, bundle.rows)
-        decoder = ConstrainedDecoder(bundle.model, bundle.tokenizer, grammars, batch_size=batch_size)
+        make = ConstrainedDecoder
+        if hasattr(bundle.model, "config"):  # a model of transformers, which is loaded then
+            from giellm_utils.inference.seq2seq import grammar_decoder as make
+        decoder = make(bundle.model, bundle.tokenizer, grammars, batch_size=batch_size)
         card = card.model_copy(update={"context": min(card.context, context(bundle.model) or card.context)})
         return cls(decoder, bundle.tokenizer, card, batch_size)
 

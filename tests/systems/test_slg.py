@@ -19,6 +19,7 @@ from giellm_utils.data.registry import load_dataset, TASKS
 from giellm_utils.experiment.profile import load_profile
 from giellm_utils.formats.base import FormatError
 from giellm_utils.inference.config import GenerationConfig
+from giellm_utils.inference.extractor import Extractor
 from giellm_utils.reporting import beside_paper
 from giellm_utils.systems.floors import NotFittedError
 from giellm_utils.systems.registry import entries
@@ -58,8 +59,13 @@ def test_ten_items_in_three_ways_from_one_training(in_process, tmp_path):
     assert all(raw.startswith("<") for raw in raws["forced"])
     assert all(raw.startswith(tuple(f"<{x}>固有表現抽出:" for x in DATA.task.text_labels))
                for raw in raws["grammar"])
-    job = load_yaml(tmp_path / "joint" / "scnm" / "seed-7" / "training.yaml", TrainingJob)
+    folder = tmp_path / "joint" / "scnm" / "seed-7"
+    job = load_yaml(folder / "training.yaml", TrainingJob)
     assert (job.condition, job.model, job.seed) == ("joint", SCRATCH_T5, 7)
+    # What it left is a model like every other: giellm extract reads with it, too.
+    found = [e["scnm"] for e in Extractor.from_pretrained(folder, batch_size=4).extract([r.text for r in TEN])]
+    labels = [raw[1:raw.index(">")] for raw in raws["grammar"]]
+    assert [f.label for f in found] == labels and not any(f.problems for f in found)
 
 
 def test_what_it_is_not_defined_for(tmp_path):
@@ -104,6 +110,22 @@ def test_the_pipeline_takes_an_encoder_and_decoder(in_process, tmp_path, monkeyp
     both = found.decodings.tasks["scnm"]["joint"]
     assert both.constrained.scores["format_accuracy"].value >= both.free.scores["format_accuracy"].value
     assert found.system("joint").read("京都の佐藤。", "scnm").label in DATA.task.text_labels
+
+
+@pytest.mark.parametrize("name, fmt", [("scnm-slg-gemma", "slg"), ("usa-gemma", "usa")])
+def test_the_stand_ins_run_at_toy_size(name, fmt, in_process, tmp_path, monkeypatch):
+    """Their format, adapters, scored rows, forced token and grammar; the tiny Llama in Gemma's place."""
+    monkeypatch.setenv("GIELLM_RUNS_DIR", str(tmp_path / "runs"))
+    tasks = load_profile(name).data.tasks
+    found = run_stages(name, {
+        "model.id": "scratch", "data.source": "embedded", "data.limit": {"train": 8, "dev": 2, "test": 3},
+        "training.max_steps": 2, "training.log_steps": 1, "evaluation.resamples": 20}, until="04", name="toy")
+    assert list(found.scores.tasks) == tasks and found.systems["joint"].formats[tasks[0]].name == fmt
+    for task in tasks:
+        free, under = ([row["answer"]["raw"] for row in found.rows("joint", task, way)]
+                       for way in ("free", "constrained"))
+        assert len(free) == 3 and all(raw.startswith("<") for raw in under)
+        assert fmt == "usa" or all(raw.startswith("<") for raw in free), "forced in SLG's procedure alone"
 
 
 @pytest.mark.parametrize("name", ["slg-t5-ja", "slg-t5gemma-2-270m"])
