@@ -30,9 +30,10 @@ def analyse(cells: CellsOption = Path("results/mre"),
                 "--partial", help="A look while cells are missing: the seeds that both sides have.")] = False,
             seed: SeedOption = 42,
             out: OutOption = ANALYSIS) -> None:
-    """Differences between conditions with their intervals and tests, from committed cells."""
+    """Differences between conditions with their intervals and tests, from committed cells; probes too."""
     from giellm_utils.evaluation import trials
-    from giellm_utils.experiment.cells import read_cells
+    from giellm_utils.evaluation.probing import summarise
+    from giellm_utils.experiment.cells import read_cells, read_probes
 
     found = trials.analyse(read_cells(cells), margin=margin / 100, resamples=resamples, partial=partial,
                            seed=seed)
@@ -44,6 +45,8 @@ def analyse(cells: CellsOption = Path("results/mre"),
     for line in found.missing:
         typer.echo(f"not compared: {line}")
     typer.echo(paths.shown(artifacts.write(out, found)))
+    if probed := read_probes(cells):
+        typer.echo(paths.shown(artifacts.write(out.with_name("probes.json"), summarise(probed))))
 
 
 @mre_app.command()
@@ -139,7 +142,7 @@ def run(experiment: ExperimentOption = "mre",
 
 @mre_app.command()
 def probe(experiment: ExperimentOption = "mre",
-          documents: Annotated[int, typer.Option(min=1, help="Test texts of each, by text hash.")] = 1000,
+          documents: Annotated[int, typer.Option(min=1, help="Test texts of each, by text hash.")] = 500,
           cells: CellsOption = Path("results/mre")) -> None:
     """Tell every joint model that the queue left in runs/ one level and ask it for the other."""
     from giellm_utils.experiment import grid, probes

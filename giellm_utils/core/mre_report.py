@@ -99,6 +99,42 @@ class MreReport(Artifact):
     runs: list[TrialRun]
 
 
+class ProbeScore(Artifact):
+    """One metric of a probed condition, a value a seed. `told`: what the model was told of the other level
+    (gold, predicted, wrong), or whether its label is scored alone or with the gold words after it."""
+
+    task: str
+    condition: str
+    seeds: list[int]
+    n: int
+    metric: str
+    told: str
+    values: list[float]
+
+
+class ProbeDifference(Artifact):
+    """`a` minus `b`, two of the above; `low` to `high` is 95 % over documents and seeds."""
+
+    task: str
+    condition: str
+    seeds: list[int]
+    n: int
+    metric: str
+    a: str
+    b: str
+    differences: list[float]
+    value: float
+    low: float
+    high: float
+
+
+class ProbeReport(Artifact):
+    """probes.json; all of it is secondary."""
+
+    scores: list[ProbeScore]
+    differences: list[ProbeDifference]
+
+
 class Tried(Artifact):
     """One value of a key and its score on dev (0 to 1), the mean over datasets and seeds."""
 

@@ -16,6 +16,7 @@ from giellm_utils.core.answer import Answer
 from giellm_utils.core.artifacts import Decoding
 from giellm_utils.core.cells import Cell, Counts
 from giellm_utils.core.files import read_json_gz, StorageError, write_json_gz
+from giellm_utils.core.probe import Probe
 from giellm_utils.core.schema import Level, Record, Task
 from giellm_utils.data.leakage import fold
 from giellm_utils.data.splits import text_sha1
@@ -72,6 +73,18 @@ def read_cell(path: Path) -> Cell:
         first = error.errors()[0]
         raise StorageError(f"{path}: {'.'.join(map(str, first['loc'])) or 'it'} is not what a cell holds "
                            f"({first['msg']}); evaluate it again") from None
+
+
+def read_probes(folder: Path) -> list[Probe]:
+    """Every probe below `folder`, by path; raises StorageError naming the file that is none."""
+    found = []
+    for path in sorted(folder.rglob("probe-*.json.gz")):
+        try:
+            found.append(Probe.model_validate(read_json_gz(path)))
+        except ValidationError as error:
+            raise StorageError(f"{path} is not what a probe holds ({error.errors()[0]['msg']}); move it away "
+                               "and probe again") from None
+    return found
 
 
 def read_cells(folder: Path) -> list[Cell]:

@@ -12,7 +12,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from giellm_utils.core import artifacts
-from giellm_utils.core.mre_report import BoundReport, CoverageReport, MreReport, PowerReport, TrialEffect
+from giellm_utils.core.mre_report import (
+    BoundReport,
+    CoverageReport,
+    MreReport,
+    PowerReport,
+    ProbeReport,
+    TrialEffect,
+)
 from giellm_utils.reporting.mre_titles import condition_title, p_text, task_title, verdict
 from giellm_utils.reporting.tables import MISSING, rows_to_markdown
 from giellm_utils.reporting.titles import metric_title
@@ -97,6 +104,23 @@ def runs(report: MreReport) -> str:
          for r in report.runs])
 
 
+def probes(report: ProbeReport) -> str:
+    """Each level by what the model was told of the other: means over seeds, and what telling more gives."""
+    if not report.scores:
+        return MISSING_YET
+    scores = rows_to_markdown(
+        ("dataset", "condition", "outcome", "told", "seeds", "per cent", "n"),
+        [(task_title(s.task), condition_title(s.condition), metric_title(s.metric), s.told, len(s.seeds),
+          f"{100 * sum(s.values) / len(s.values):.1f}", f"{s.n:,}") for s in report.scores])
+    if not report.differences:
+        return scores
+    return scores + "\n" + rows_to_markdown(
+        ("dataset", "condition", "outcome", "told", "minus", "seeds", "difference",
+         "95 %, documents and seeds"),
+        [(task_title(d.task), condition_title(d.condition), metric_title(d.metric), d.a, d.b, len(d.seeds),
+          points(d.value), interval(d.low, d.high)) for d in report.differences])
+
+
 def coverage(report: CoverageReport) -> str:
     """Coverage of every method in every case, per cent, with its mean width in points."""
     methods = [m for m in METHODS if m in report.cases[0].methods]
@@ -144,7 +168,7 @@ TABLES: dict[str, tuple[str, type[BaseModel], Callable[[Any], str]]] = {
     **{made.__name__: ("analysis.json", MreReport, made)
        for made in (primary, secondary, free, scores, runs)},
     "coverage": ("coverage.json", CoverageReport, coverage), "bound": ("bound.json", BoundReport, bound),
-    "power": ("power.json", PowerReport, power)}
+    "power": ("power.json", PowerReport, power), "probes": ("probes.json", ProbeReport, probes)}
 
 
 def table(results: Path, name: str) -> str:
