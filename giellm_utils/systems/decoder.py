@@ -281,8 +281,8 @@ class GivenDecoder(Decoder):
     def prompt(self, fmt: Format, record: Record) -> str:
         """What the model reads of a record. Raises DecodingError for one without gold where that is given."""
         if not self.first and not record.label:
-            raise DecodingError(f"record {record.id or record.text[:20]!r} has no gold that could be given to "
-                                "the model: use the condition in which the other level is predicted")
+            raise DecodingError(f"record {record.id or record.text[:20]!r} has no gold that could be given: "
+                                "use the condition in which the other level is predicted")
         given = self.said[record.id] if self.first else gold_answer(record)
         return fmt.prompt_given(record.text, self.level, given)
 
