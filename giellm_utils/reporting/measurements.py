@@ -9,7 +9,7 @@ from giellm_utils.core.artifacts import Score
 from giellm_utils.core.calibration_report import CalibrationReport
 from giellm_utils.core.calibration_report import FOLDER as CALIBRATION
 from giellm_utils.evaluation.score import COMPARED
-from giellm_utils.reporting.plan_tables import plan_table
+from giellm_utils.reporting.plan_tables import memory_table, plan_table
 from giellm_utils.reporting.tables import rows_to_markdown
 
 #: What a system's speed is given as a multiple of: the letter in its title -> its key in the result file.
@@ -102,8 +102,8 @@ def calibration_table(result: Mapping[str, Any]) -> str:
             for level, found in (("text label", both.label), ("words", both.words)) if found]
     documents = ", ".join(f"{both.documents:,} of {task}" for task, both in report.tasks.items())
     return (f"{report.source}. Run `{report.run}`, {report.condition}, documents of {report.split}: "
-            f"{documents}. Per cent with 95 % bootstrap intervals over documents; gap: mean confidence less the "
-            "share that is right. Expected calibration error (ECE) over ten bins of equal width; the "
+            f"{documents}. Per cent with 95 % bootstrap intervals over documents; gap: mean confidence less "
+            "the share that is right. Expected calibration error (ECE) over ten bins of equal width; the "
             "temperature is fitted on one half of the documents, the last two columns are of the other.\n\n"
             + rows_to_markdown(("dataset", "level", "n", "right", "mean confidence", "gap", "ECE",
                                 "temperature", "ECE of the other half", "with the temperature"), rows))
@@ -112,4 +112,4 @@ def calibration_table(result: Mapping[str, Any]) -> str:
 #: Folder below results/ -> the table of one of its files.
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "bench": decoding_table, "token_costs": token_table, "training": training_table, "plan": plan_table,
-    CALIBRATION: calibration_table}
+    CALIBRATION: calibration_table, "memory": memory_table}
