@@ -63,7 +63,8 @@ def test_ten_items_in_three_ways_from_one_training(in_process, tmp_path):
     job = load_yaml(folder / "training.yaml", TrainingJob)
     assert (job.condition, job.model, job.seed) == ("joint", SCRATCH_T5, 7)
     # What it left is a model like every other: giellm extract reads with it, too.
-    found = [e["scnm"] for e in Extractor.from_pretrained(folder, batch_size=4).extract([r.text for r in TEN])]
+    read = Extractor.from_pretrained(folder, batch_size=4).extract([r.text for r in TEN])
+    found = [e["scnm"] for e in read]
     labels = [raw[1:raw.index(">")] for raw in raws["grammar"]]
     assert [f.label for f in found] == labels and not any(f.problems for f in found)
 
