@@ -77,6 +77,37 @@ def training(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus)
 
 
 @bench_app.command()
+def memory(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus) or open.")] = Corpus.open,
+           models: Annotated[str, typer.Option(help="Some of them, with commas; default: both packaged ones "
+                                               "and a Llama from scratch.")] = "",
+           methods: Annotated[str, typer.Option(help="lora, full or both, with commas.")] = "lora,full",
+           batches: Annotated[str, typer.Option(help="Sequences a step, with commas.")] = "2,8",
+           steps: Annotated[int, typer.Option(min=2, help="Of each training.")] = 6,
+           seed: Annotated[int, typer.Option(help="Of adapters and order.")] = 42,
+           out: Annotated[Path, typer.Option(help="Where scnm-SOURCE.json goes.")] = Path("results/memory"),
+           ) -> None:
+    """The peak memory that giellm plan gives beside the peak of real trainings; let nothing else run."""
+    from giellm_utils.core import artifacts
+    from giellm_utils.experiment.benchmarks import memory as benchmark
+    from giellm_utils.reporting.plan_tables import memory_table
+
+    def listed(text: str, option: str, known: tuple[str, ...]) -> list[str]:
+        names = [name.strip() for name in text.split(",")]
+        if unknown := [name for name in names if name not in known]:
+            raise ConfigError(f"--{option} {unknown[0]}: not known; known: {', '.join(known)}")
+        return names
+
+    if not all(part.strip().isdigit() and int(part) for part in batches.split(",")):
+        raise ConfigError(f"--batches {batches}: write numbers of sequences with commas, such as 2,8")
+    chosen = listed(models, "models", (*benchmark.MODELS, "scratch")) if models else benchmark.MODELS
+    path = out / f"scnm-{source.value}.json"
+    found = benchmark.run(source.value, chosen, listed(methods, "methods", benchmark.METHODS),
+                          [int(part) for part in batches.split(",")], steps=steps, seed=seed,
+                          keep=lambda file: artifacts.write(path, file))
+    typer.echo(memory_table(found.model_dump(mode="json")))
+
+
+@bench_app.command()
 def tokens(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus) or open.")],
            model: Annotated[str, typer.Option(help="Whose tokenizer.")] = "gemma-3-270m-q4km",
            items: Annotated[int, typer.Option(min=1, help="Sentences, by text hash.")] = 500,

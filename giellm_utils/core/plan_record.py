@@ -114,3 +114,37 @@ class PlanFile(Artifact):
     """results/plan/MACHINE.json: the plans of some profiles on one machine."""
 
     plans: list[Plan]
+
+
+class MemoryCase(Artifact):
+    """One training that was run to hold its plan against: the peak that was planned, and the one measured."""
+
+    model: str
+    parameters: int
+    method: Method
+    batch: int
+    #: Of the longest sequence, as in Plan.
+    longest: int
+    longest_targets: int
+    steps: int
+    predicted: Memory
+    #: Most resident memory of the training's process, from its start to its end.
+    measured: int
+
+    @property
+    def ratio(self) -> float:
+        """Planned over measured."""
+        return self.predicted.total / self.measured
+
+
+class MemoryFile(Artifact):
+    """results/memory/NAME.json: planned and measured peaks, of one run on one machine."""
+
+    source: str
+    processors: int
+    threads: int
+    memory: int
+    system: str
+    git: str
+    packages: dict[str, str]
+    cases: list[MemoryCase]

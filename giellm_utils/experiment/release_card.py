@@ -15,8 +15,8 @@ from giellm_utils.models.spec import statement
 
 #: What stands on every card, whatever was trained.
 STAND_IN = ("This is **not** one of the models published with GIELLM (Gan, Zhang, Mori 2023, arXiv "
-            "2311.06838). It was trained with the code of GIELLM Lab on the data named below, which stand in "
-            "for the paper's; its scores are not the paper's.")
+            "2311.06838). It was trained with the code of GIELLM Lab on the data named below, not on the "
+            "paper's, which they stand in for at best; its scores are not the paper's.")
 #: Metric -> head of its column.
 SCORED = {"tl": "TL", "wl_exact": "WL, exact", "all": "ALL", "f1": "word micro-F1"}
 

@@ -88,7 +88,7 @@ def write_page(path: Path, plans: Sequence[Plan]) -> Path:
 def _bar(option: Option, plan: Plan) -> list[dict[str, str]]:
     """The parts of one bar, left to right, in per cent of its whole width."""
     room, left, parts = plan.capacity / GIB, 0.0, []
-    for (head, size), (fill, edge) in zip(grouped(option).items(), TINTS, strict=False):
+    for (head, size), (fill, edge) in zip(grouped(option.memory).items(), TINTS, strict=False):
         width = 100 * SCALE * size / room
         if size:
             parts.append({"title": f"{way(option)}: {head} {size:.2f} GiB", "left": f"{left:.2f}",

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from giellm_utils.core.plan_record import GIB, METHODS, Option, Plan, PlanFile, STRATEGIES
+from giellm_utils.core.plan_record import (
+    GIB,
+    Memory,
+    MemoryCase,
+    MemoryFile,
+    METHODS,
+    Option,
+    Plan,
+    PlanFile,
+    STRATEGIES,
+)
 from giellm_utils.reporting.tables import rows_to_markdown
 
 #: How every table, figure and page of plans says where its numbers come from.
 COMPUTED = "Computed from the models' published configurations, not run here"
+#: How far a planned peak may lie from a measured one.
+TOLERANCE = 0.1
+TENTH = f"{100 * TOLERANCE:.0f} %"
 #: Columns of memory: head -> parts of core.plan_record.Memory that it adds up.
 GROUPS: dict[str, tuple[str, ...]] = {
     "weights": ("parameters", "copies", "gathered"), "gradients": ("gradients",),
@@ -17,10 +30,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "temporary, framework": ("temporary", "overhead")}
 
 
-def grouped(option: Option) -> dict[str, float]:
-    """GiB of one device by the heads of GROUPS; they add up to the option's total."""
-    return {head: sum(getattr(option.memory, part) for part in parts) / GIB
-            for head, parts in GROUPS.items()}
+def grouped(memory: Memory) -> dict[str, float]:
+    """GiB of one device by the heads of GROUPS; they add up to the memory's total."""
+    return {head: sum(getattr(memory, part) for part in parts) / GIB for head, parts in GROUPS.items()}
 
 
 def gib(size: float) -> str:
@@ -60,6 +72,26 @@ def pairs(plan: Plan) -> list[tuple[Option, Option]]:
     return [(o, other[o.method, o.strategy]) for o in plan.options if not o.checkpointing]
 
 
+def memory_table(result: Mapping[str, Any]) -> str:
+    """Planned beside measured peaks of one file of results/memory."""
+    file = MemoryFile.model_validate(result)
+    rows = [(c.model, f"{c.parameters / 1e6:.0f} × 10⁶", METHODS[c.method], c.batch, c.longest,
+             c.longest_targets, gib(c.predicted.total), gib(c.measured), f"{c.ratio:.3f}",
+             "yes" if within(c) else "no", c.predicted.moment) for c in file.cases]
+    good = sum(map(within, file.cases))
+    return (f"{file.source}, the longest sequences of train, joint, {file.threads} threads on a CPU. "
+            "Planned: giellm plan's sum before the training; measured: most resident memory of the training "
+            f"process. {good} of {len(rows)} within {TENTH}.\n\n"
+            + rows_to_markdown(("model", "parameters", "method", "batch", "longest", "with loss",
+                                "planned GiB", "measured GiB", "planned / measured",
+                                f"within {TENTH}", "most is held when"), rows))
+
+
+def within(case: MemoryCase) -> bool:
+    """Whether the planned peak is within TOLERANCE of the measured one."""
+    return abs(case.ratio - 1) <= TOLERANCE
+
+
 def plan_table(result: Mapping[str, Any]) -> str:
     """Memory of every way, then the work of the profiles' own way, of one file of results/plan."""
     plans = PlanFile.model_validate(result).plans
@@ -67,8 +99,9 @@ def plan_table(result: Mapping[str, Any]) -> str:
     memory = rows_to_markdown(
         ("profile", "way", *GROUPS, "sum", "fits", "batch at most", "smallest machine",
          "sum with checkpointing", "batch at most with it"),
-        [(p.profile, f"**{way(o)}**" if o == p.own else way(o), *(f"{x:.1f}" for x in grouped(o).values()),
-          gib(o.memory.total), fits(o), o.largest_batch, o.smallest, gib(c.memory.total), c.largest_batch)
+        [(p.profile, f"**{way(o)}**" if o == p.own else way(o),
+          *(f"{x:.1f}" for x in grouped(o.memory).values()), gib(o.memory.total), fits(o),
+          o.largest_batch, o.smallest, gib(c.memory.total), c.largest_batch)
          for p in plans for o, c in pairs(p)])
     work = rows_to_markdown(
         ("profile", "base model", "parameters", "the profile's way", "it needs", "of", "smallest machine",

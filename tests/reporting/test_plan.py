@@ -11,10 +11,20 @@ from matplotlib import pyplot as plt
 from giellm_utils.core import artifacts
 from giellm_utils.core.files import read_json
 from giellm_utils.core.paths import ROOT
-from giellm_utils.core.plan_record import GIB, PARTS, PlanFile
+from giellm_utils.core.plan_record import GIB, MemoryCase, MemoryFile, PARTS, PlanFile
 from giellm_utils.reporting.figures import plan as plan_figure
+from giellm_utils.reporting.figures import plan_memory as memory_figure
 from giellm_utils.reporting.plan_page import piece, write_page
-from giellm_utils.reporting.plan_tables import COMPUTED, gib, grouped, GROUPS, plan_table, verdict, way
+from giellm_utils.reporting.plan_tables import (
+    COMPUTED,
+    gib,
+    grouped,
+    GROUPS,
+    memory_table,
+    plan_table,
+    verdict,
+    way,
+)
 from giellm_utils.reporting.results import ReportError
 from support.figures import assert_nothing_overlaps, texts
 
@@ -35,7 +45,7 @@ def test_the_table_adds_up_and_says_what_it_is():
     own = [line for line in text.splitlines() if "**full, FSDP2**" in line]
     assert len(own) == 3 and all("| yes |" in line for line in own)
     for plan in plans:
-        assert sum(grouped(plan.own).values()) == pytest.approx(plan.own.memory.total / GIB)
+        assert sum(grouped(plan.own.memory).values()) == pytest.approx(plan.own.memory.total / GIB)
         assert f"| {plan.profile} | {plan.model} |" in text and plan.own.smallest in text
 
 
@@ -52,6 +62,31 @@ def test_the_figure_shows_each_way_once_beside_the_devices_memory(path: Path):
     assert any(COMPUTED in text for text in shown)
     [line] = [x for x in fig.axes[0].lines if x.get_linestyle() == "--"]
     assert line.get_xdata()[0] == pytest.approx(plans[0].capacity / GIB)
+    plt.close(fig)
+
+
+# -- planned beside measured -------------------------------------------------------------------------------
+
+
+def measured(ratio: float) -> dict:
+    """A file of results/memory with two trainings; the second's plan is `ratio` of what was measured."""
+    memory = artifacts.read(EIGHT, PlanFile).plans[0].own.memory
+    cases = [MemoryCase(model=model, parameters=268_000_000, method=method, batch=8, longest=210,
+                        longest_targets=90, steps=6, predicted=memory, measured=round(memory.total / r))
+             for model, method, r in (("Gemma-3-270M, dequantised", "lora", 1.0), ("llama", "full", ratio))]
+    return MemoryFile(source="SCNM", processors=2, threads=2, memory=24 * GIB, system="Linux", git="x",
+                      packages={}, cases=cases).model_dump(mode="json")
+
+
+@pytest.mark.parametrize("ratio, good", [(1.09, 2), (0.91, 2), (1.11, 1), (0.85, 1)])
+def test_a_plan_is_good_within_a_tenth(ratio, good):
+    text = memory_table(measured(ratio))
+    assert f"{good} of 2 within 10 %" in text and f"| {ratio:.3f} | {'yes' if good == 2 else 'no'} |" in text
+    fig = memory_figure.draw(measured(ratio))
+    shown = texts(fig)
+    assert_nothing_overlaps(fig)
+    assert sum("not within 10 %" in t for t in shown) == 2 - good
+    assert "Gemma-3-270M, LoRA, batch 8" in shown and "llama, full, batch 8" in shown
     plt.close(fig)
 
 

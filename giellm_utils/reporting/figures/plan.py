@@ -62,7 +62,7 @@ def memory_figure(plans: Sequence[Plan], source: str = COMPUTED) -> Figure:
         for i in bold:
             ax.get_yticklabels()[i].set_fontweight("bold")
         ax.set_ylim(y + 0.7, 0)
-        _legend(ax, 1 + 0.27 / height)
+        legend(ax, 1 + 0.27 / height)
     return fig
 
 
@@ -78,7 +78,7 @@ def _rows(plans: Sequence[Plan]) -> Iterator[tuple[Plan, Option | None]]:
 
 def _bar(ax: Axes, y: float, option: Option, room: float) -> None:
     left, edge = 0.0, SHOWN * room
-    for head, size in grouped(option).items():
+    for head, size in grouped(option.memory).items():
         colour, ink, letter = LOOKS[head]
         ax.barh(y, size, left=left, color=colour, height=0.74, edgecolor=PAPER, lw=0.6)
         right = min(left + size, edge)
@@ -93,7 +93,8 @@ def _bar(ax: Axes, y: float, option: Option, room: float) -> None:
                 fontweight="normal" if option.fits else "bold", color=INK if option.fits else RED)
 
 
-def _legend(ax: Axes, above: float) -> None:
+def legend(ax: Axes, above: float) -> None:
+    """The parts by colour and letter, in one line at `above` (1 is the axes' upper edge)."""
     handles = [ax.barh(0, 0, color=colour, label=f"{letter}  {head}")
                for head, (colour, _, letter) in LOOKS.items()]
     ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(-0.02, above), ncols=len(handles),
