@@ -48,14 +48,10 @@ def extract(
     among those that the format allowed.
     """
     live, from_file = what == "-", out is not None or what.endswith(".jsonl")
-    _check(what, from_file, out, html, min_confidence)
-    model = model or _default_model()
     names = [t.strip() for t in tasks.split(",") if t.strip()]
     try:
-        if html:
-            from giellm_utils.inference.page import check_page
-
-            check_page(html)
+        _check(what, from_file, out, html, min_confidence)
+        model = model or _default_model()
         extractor = Extractor.from_pretrained(model, base=base, tasks=names or None, batch_size=batch_size)
         names = names or list(extractor.formats)
         how = {"tasks": names, "level": level, "min_confidence": min_confidence}
@@ -79,7 +75,8 @@ def extract(
 
 
 def _check(what: str, from_file: bool, out: Path | None, html: Path | None, min_confidence: float) -> None:
-    """End with one sentence where what was asked for does not fit together."""
+    """End with one sentence where what was asked for does not fit together; raises PageError for a page
+    that may not be written."""
     if not 0 <= min_confidence <= 1:
         _fail(f"--min-confidence is {min_confidence:g}; give a number from 0 to 1")
     if what == "-" and out is not None:
@@ -92,6 +89,10 @@ def _check(what: str, from_file: bool, out: Path | None, html: Path | None, min_
         _fail(f"no file {what}; give a JSONL file, or a text without -o")
     if html is not None and out is not None and html.resolve() == out.resolve():
         _fail(f"{out} cannot hold both the results and the page; give --html another name")
+    if html is not None:
+        from giellm_utils.inference.page import check_page
+
+        check_page(html)
 
 
 def _file(extractor: Extractor, source: Path, out: Path | None, html: Path | None, said: str,
