@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, field_validator, model_validator
 
 from giellm_utils.core import conditions
-from giellm_utils.core.artifacts import Decoding
+from giellm_utils.core.artifacts import Decoding, Training
 from giellm_utils.core.cells import Cell, MAIN, SLUG
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.paths import ROOT, shown
@@ -256,8 +256,9 @@ def scored(grid: Grid, address: Address, dataset: Dataset) -> list[Record]:
 
 
 def predictions(system: FineTuned, way: Decoding) -> Path:
-    """Where the answers of a cell's system lie."""
-    return system.folder.parent / f"seed-{system.seed}.{way}.jsonl"
+    """Where the answers of a cell's system lie; conditions that share a training have their own."""
+    own = "" if system.condition.training == system.name else f".{system.name}"
+    return system.folder.parent / f"seed-{system.seed}{own}.{way}.jsonl"
 
 
 def make(grid: Grid, address: Address, runs: Path, show: Show = print) -> Cell:
@@ -266,11 +267,12 @@ def make(grid: Grid, address: Address, runs: Path, show: Show = print) -> Cell:
     task, system = dataset.task, system_of(grid, address, runs, dataset)
     splits = system.training.splits
     learned = sample((r for r in dataset.records if r.split in splits), address.stage.texts)
-    system.fit([*learned, *(r for r in dataset.records if r.split not in splits)], show)
-    summary = system.summary
-    if summary.stopped_by_minutes:
-        raise QueueError(f"{address} was stopped by training.minutes after {summary.steps} of "
-                         f"{summary.planned_steps} steps: raise it in the experiment and run again")
+    given = [*learned, *(r for r in dataset.records if r.split not in splits)]
+    if system.condition.given == "predicted":
+        # Its cell may be done and its training gone with an earlier machine.
+        single = address._replace(condition={"words": "text", "text": "words"}[system.level])
+        _fit(system_of(grid, single, runs, dataset), single, given, show)
+    summary = _fit(system, address, given, show)
     records = scored(grid, address, dataset)
     answers, spent = {}, {}
     for way in address.stage.decodings:
@@ -289,6 +291,15 @@ def make(grid: Grid, address: Address, runs: Path, show: Show = print) -> Cell:
         arm=address.stage.arm, seed=address.seed, split=grid.split, texts=len(learned),
         settings=settings(grid, address), seconds=summary.seconds, decoding_seconds=spent,
         machine=f"{now.processors} x {now.processor}", git=git_revision())
+
+
+def _fit(system: FineTuned, address: Address, records: Sequence[Record], show: Show) -> Training:
+    """Train, or keep what is trained; raises QueueError for a training that the clock stopped."""
+    system.fit(records, show)
+    if system.summary.stopped_by_minutes:
+        raise QueueError(f"{address} was stopped by training.minutes after {system.summary.steps} of "
+                         f"{system.summary.planned_steps} steps: raise it in the experiment and run again")
+    return system.summary
 
 
 def _commit(path: Path, message: str) -> None:

@@ -119,6 +119,15 @@ def test_conditions_with_a_partner_go_through_the_queue(few, in_process, tmp_pat
                       "placebo-label": ("words", True, False)}
 
 
+def test_a_predicted_level_is_predicted_by_a_model_trained_for_it(few, in_process, tmp_path):
+    stage = {**STAGE, "conditions": ["text-given", "text-given-gold"], "seeds": [1]}
+    grid.run(small(stages=[stage]), tmp_path / "runs", tmp_path / "mre", show=lambda line: None)
+    assert sorted(c.condition for c in read_cells(tmp_path / "mre")) == ["text-given", "text-given-gold"]
+    answers = {p.name for p in (tmp_path / "runs/toy/scnm").rglob("seed-1*constrained.jsonl")}
+    assert {"seed-1.constrained.jsonl", "seed-1.text-given-gold.constrained.jsonl"} <= answers
+    assert (tmp_path / "runs/toy/scnm/text/scnm/seed-1/model").is_dir()
+
+
 def test_bad_experiments_are_one_sentence(tmp_path):
     with pytest.raises(ConfigError, match="no experiment 'other'; known experiments: mre"):
         grid.load_grid("other")
