@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from giellm_utils.core.conditions import CONDITIONS
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.schema import Level, Span, Word
 from giellm_utils.data.offsets import locate
@@ -57,9 +58,16 @@ _Done = tuple[_Job, Mapping[str, Any]]
 
 
 class Extractor:
-    """A trained model that reads texts. `tokenizer` counts the tokens of texts that may be too long."""
+    """A trained model that reads texts. `tokenizer` counts the tokens of texts that may be too long.
+
+    Raises ExtractionError for a model that wants the other level in its prompt.
+    """
 
     def __init__(self, decoder: Decoder, tokenizer: Any, card: Card, batch_size: int = 16) -> None:
+        condition = CONDITIONS.get(card.condition or "")
+        if condition and condition.given != "nothing":
+            raise ExtractionError(f"this model was trained as {condition.name} and wants the other level of a "
+                                  "text in its prompt, which a new text has not; take one trained as joint")
         self.decoder, self.tokenizer, self.card, self.batch_size = decoder, tokenizer, card, batch_size
         self.formats = card.formats()
 

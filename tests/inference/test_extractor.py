@@ -40,6 +40,13 @@ def test_offsets_are_of_the_whole_text_and_both_tasks_are_there():
         "confidence": 0.9}
 
 
+def test_a_model_that_wants_the_other_level_in_its_prompt_is_refused():
+    made = extractor()
+    card = made.card.model_copy(update={"condition": "text-given", "levels": ["words"]})
+    with pytest.raises(ExtractionError, match="trained as text-given and wants the other level of a text"):
+        Extractor(made.decoder, made.tokenizer, card)
+
+
 def test_two_thousand_mentions_of_one_name_come_back():
     """20,000 characters, read by a model of texts of 60: a model writes no more items than it ever saw."""
     text = "東京の空は青く高い。" * 2000
