@@ -33,8 +33,8 @@ from giellm_utils.training.planning.effort import Work
 from giellm_utils.training.rows import Sequences
 from giellm_utils.training.sequences import build
 
-#: A Llama of 63 million parameters with random weights, made for this: its name and its shape.
-LLAMA = "llama-63m-from-scratch"
+#: A Llama of 62 million parameters with random weights, made for this: its name and its shape.
+LLAMA = "llama-62m-from-scratch"
 _SHAPE = {"hidden_size": 640, "intermediate_size": 1792, "num_hidden_layers": 12, "num_attention_heads": 10,
           "num_key_value_heads": 10, "max_position_embeddings": 2048, "tie_word_embeddings": True}
 MODELS = ("gemma-3-270m-q4km", "smollm2-135m-instruct", LLAMA)
