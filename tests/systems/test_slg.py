@@ -18,13 +18,16 @@ from giellm_utils.core.system_result import result_path, SystemResult
 from giellm_utils.data.registry import load_dataset, TASKS
 from giellm_utils.experiment.profile import load_profile
 from giellm_utils.formats.base import FormatError
+from giellm_utils.formats.registry import make_format
 from giellm_utils.inference.config import GenerationConfig
 from giellm_utils.inference.extractor import Extractor
+from giellm_utils.models.spec import ModelConfig
 from giellm_utils.reporting import beside_paper
 from giellm_utils.systems.floors import NotFittedError
 from giellm_utils.systems.registry import entries
 from giellm_utils.systems.slg import SlgFramework
 from giellm_utils.training.config import TrainingConfig, TrainingJob
+from support import encoders
 from support.experiments import run_stages, write_profile
 from support.models import SCRATCH_T5
 
@@ -36,8 +39,8 @@ TRAINING = {"conditions": ["joint"], "method": "full", "max_steps": 8, "batch_si
 FORCED = {"batch_size": 4, "first_token": "forced"}
 
 
-def system(run: Path, task: str = "scnm", **generation) -> SlgFramework:
-    return SlgFramework(TASKS[task], name="slg-tiny", run=run, seed=7, model=SCRATCH_T5,
+def system(run: Path, task: str = "scnm", model: ModelConfig = SCRATCH_T5, **generation) -> SlgFramework:
+    return SlgFramework(TASKS[task], name="slg-tiny", run=run, seed=7, model=model,
                         training=TrainingConfig(**TRAINING),
                         generation=GenerationConfig(**{**FORCED, **generation}))
 
@@ -67,6 +70,21 @@ def test_ten_items_in_three_ways_from_one_training(in_process, tmp_path):
     found = [e["scnm"] for e in read]
     labels = [raw[1:raw.index(">")] for raw in raws["grammar"]]
     assert [f.label for f in found] == labels and not any(f.problems for f in found)
+
+
+@pytest.mark.parametrize("make", [encoders.japanese_t5, encoders.t5gemma2])
+def test_the_kinds_of_models_that_the_profiles_name(make, in_process, tmp_path):
+    """In bf16, with a T5's own tokenizer and with T5Gemma 2's two configurations."""
+    fmt = make_format("slg", DATA.task)
+    model = make(tmp_path / "model", "".join(fmt.prompt(r.text) + fmt.target(r) for r in RECORDS))
+    forced, under = system(tmp_path, model=model), system(tmp_path, model=model, constrained="only")
+    forced.fit(RECORDS)
+    assert forced.trained.summary.dtype == "bfloat16" and forced.trained.summary.final_loss < 20
+    assert all(a.raw.startswith("<") for a in forced.predict(TEN))
+    under.fit(RECORDS)
+    answers = under.predict(TEN)
+    assert in_process.trained == ["joint"] and all(a.label for a in answers)
+    assert {p.name for a in answers for p in a.problems} <= {"truncated"}
 
 
 def test_what_it_is_not_defined_for(tmp_path):
