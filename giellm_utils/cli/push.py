@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TYPE_CHECKING
 
 import typer
 
 from giellm_utils.core.paths import shown
+
+if TYPE_CHECKING:
+    from giellm_utils.experiment.release import Release
 
 
 def push(folder: Annotated[Path, typer.Argument(help="A training: runs/NAME/joint/mixture/seed-42.")],
@@ -40,16 +43,7 @@ def push(folder: Annotated[Path, typer.Argument(help="A training: runs/NAME/join
     typer.echo(f"{shown(release.training)} -> {repo} ({'public' if public else 'private'}, where it is new)")
     for name, size, digest in sizes(files):
         typer.echo(f"  {name:32} {_size(size):>10}  sha256 {digest[:16]}")
-    for name, why in release.left_out.items():
-        typer.echo(f"  stays here: {name} {why}")
-    for task, p in release.data.items():
-        typer.echo(f"data: {task}: {p.licence}; {'may' if p.redistributable else 'must not'} be passed on")
-    typer.echo(f"base model: {release.summary.model}; licence {release.terms.licence or 'unknown'}; its "
-               f"text: {', '.join(release.terms.files) or 'none'}")
-    if not upload and to is None:
-        typer.echo(f"\nREADME.md:\n{card.decode()}")
-    for sentence in release.against:
-        typer.echo(f"it may not be published: {sentence}")
+    _say_why(release)
     if to is not None:
         release.check()
         typer.echo(f"written: {shown(write_folder(to, files))}")
@@ -59,8 +53,20 @@ def push(folder: Annotated[Path, typer.Argument(help="A training: runs/NAME/join
                                  private=not public, replace=replace)
         typer.echo(f"uploaded: {done.url} ({'private' if done.private else 'public'})")
     elif to is None:
-        typer.echo("nothing was uploaded; --upload does it")
+        typer.echo(f"\nREADME.md:\n{card.decode()}\nnothing was uploaded; --upload does it")
     raise typer.Exit(1 if release.against else 0)
+
+
+def _say_why(release: Release) -> None:
+    """What stays here, on which terms the rest may go, and what speaks against it."""
+    for name, why in release.left_out.items():
+        typer.echo(f"  stays here: {name} {why}")
+    for task, p in release.data.items():
+        typer.echo(f"data: {task}: {p.licence}; {'may' if p.redistributable else 'must not'} be passed on")
+    typer.echo(f"base model: {release.summary.model}; licence {release.terms.licence or 'unknown'}; its "
+               f"text: {', '.join(release.terms.files) or 'none'}")
+    for sentence in release.against:
+        typer.echo(f"it may not be published: {sentence}")
 
 
 def _size(count: int) -> str:
