@@ -18,8 +18,9 @@ from giellm_utils.experiment.manifest import Manifest
 from giellm_utils.experiment.release import gather, PushError, Release, sizes, write_folder
 from giellm_utils.experiment.release_card import md, notice, readme, STAND_IN
 from giellm_utils.models import base_terms
-from giellm_utils.models.bundle import CARD
+from giellm_utils.models.bundle import CARD, open_bundle
 from giellm_utils.models.spec import ModelConfig
+from support.experiments import run_stages, write_profile
 
 SEED = "joint/scnm/seed-42"
 
@@ -189,3 +190,25 @@ def test_a_local_folder_is_laid_out_like_a_repository(trained, tmp_path):
         write_folder(out, files)
     assert json.loads((out / CARD).read_text("utf-8"))["base"]["id"] == "scratch"
     assert isinstance(release.data["scnm"], Provenance)
+
+
+def test_an_adapter_names_its_base_and_opens_from_the_folder(in_process, tmp_path, monkeypatch):
+    """peft writes the folder of the cache as the base model's name."""
+    monkeypatch.setenv("GIELLM_RUNS_DIR", str(tmp_path / "runs"))
+    run_stages(write_profile(tmp_path, {"training": {
+        "conditions": ["joint"], "method": "lora", "max_steps": 1}}), until="03")
+    trained = tmp_path / "runs" / "tiny" / SEED
+    before = (trained / "model" / "adapter_config.json").read_text("utf-8")
+    assert Path(json.loads(before)["base_model_name_or_path"]).is_dir()
+    release = gather(trained)
+    assert release.against == [] and "adapter_model.safetensors" in release.files
+    named = json.loads(release.files["adapter_config.json"])
+    assert named == {**json.loads(before), "base_model_name_or_path": "scratch"}
+    assert b"library_name: peft" in readme(release, "me/x")
+    out = write_folder(tmp_path / "out", {"README.md": readme(release, "me/x"), **release.files})
+    found = open_bundle(out)
+    ours = open_bundle(trained)
+    for one, other in zip(found.model.parameters(), ours.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    # The training itself is as it was.
+    assert (trained / "model" / "adapter_config.json").read_text("utf-8") == before
