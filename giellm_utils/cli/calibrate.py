@@ -13,10 +13,14 @@ from giellm_utils.core.calibration_report import FOLDER, Reliability
 
 
 def calibrate(
-        run: Annotated[str, typer.Argument(help="Folder below runs/, trained with training.splits=[train].")],
+        run: Annotated[str, typer.Argument(
+            help="Folder below runs/ of a run, or of one training (mre-dev/scnm/joint/scnm/seed-0); trained "
+            "with training.splits=[train].")],
         task: Annotated[list[str] | None, typer.Option(
             "--task", "-t", help="One of the model's tasks; again for another. Default: all.")] = None,
-        condition: Annotated[str, typer.Option(help="Which trained system.")] = "joint",
+        condition: Annotated[str, typer.Option(help="Which trained system of a run.")] = "joint",
+        data: Annotated[str | None, typer.Option(
+            help="The dataset of one training, where it is not called as its task: tcree-blind.")] = None,
         split: Annotated[str, typer.Option(
             help="dev, or test to report on: there nothing is fitted.")] = "dev",
         limit: Annotated[int | None, typer.Option(
@@ -27,11 +31,14 @@ def calibrate(
         out: Annotated[Path, typer.Option(help="Folder in which RUN.json goes.")] = Path("results") / FOLDER,
         ) -> None:
     """Reliability of the confidences of text labels and words, and a temperature fitted on half of dev."""
-    from giellm_utils.experiment.calibrate import calibrate as measure
+    from giellm_utils.experiment import calibrate as engine
 
-    report = measure(paths.runs_dir() / run, condition=condition, split=checked_split(split),
-                     tasks=task or (), limit=limit, batch_size=batch_size, resamples=resamples, seed=seed,
-                     show=typer.echo)
+    there = paths.runs_dir() / run
+    alone = (there / "summary.json").exists()
+    subject = engine.of_training(there, data) if alone else engine.of_run(there, condition)
+    report = engine.calibrate(subject, run.strip("/").replace("/", "-"), split=checked_split(split),
+                              tasks=task or (), limit=limit, batch_size=batch_size, resamples=resamples,
+                              seed=seed, show=typer.echo)
     for name, found in report.tasks.items():
         for what, reliability in (("text label", found.label), ("words", found.words)):
             if reliability:

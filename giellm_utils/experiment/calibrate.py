@@ -1,4 +1,4 @@
-"""Calibration of one run's trained model: its confidences on documents it was not trained on.
+"""Calibration of a trained model: its confidences on documents that it was not trained on.
 
 They are those of `giellm extract`: constrained decoding, texts cut and put together in the same way.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import Any, NamedTuple, TYPE_CHECKING
 
 from giellm_utils.core import artifacts
 from giellm_utils.core.artifacts import FILES, INSPECT, ProvenanceFile, TRAIN, Training, TrainingsFile
@@ -16,10 +16,13 @@ from giellm_utils.core.conditions import folder
 from giellm_utils.core.files import read_jsonl
 from giellm_utils.core.paths import shown
 from giellm_utils.core.schema import Level, Record, Span, Split, Word
+from giellm_utils.core.settings import load_yaml
 from giellm_utils.core.sources import source_line
 from giellm_utils.data.corpus import of_task, sample
 from giellm_utils.evaluation.calibration import reliability, Said
 from giellm_utils.experiment.manifest import read_manifest, StageError
+from giellm_utils.experiment.trial_data import trial_dataset
+from giellm_utils.training.config import TrainingJob
 
 if TYPE_CHECKING:
     from giellm_utils.inference.extractor import Extractor
@@ -28,50 +31,69 @@ if TYPE_CHECKING:
 Show = Callable[[str], Any]
 
 
-def calibrate(run: Path, *, condition: str = "joint", split: Split = "dev", tasks: Sequence[str] = (),
+class Subject(NamedTuple):
+    """What is calibrated: a training, its folder, the splits that it was trained on, and its data."""
+
+    training: Training
+    folder: Path
+    splits: Sequence[str]
+    records: list[Record]
+    provenance: ProvenanceFile
+
+
+def calibrate(subject: Subject, name: str, *, split: Split = "dev", tasks: Sequence[str] = (),
               limit: int | None = None, batch_size: int = 16, resamples: int, seed: int,
               show: Show = print) -> CalibrationReport:
-    """The report on the model that `condition` left in a folder below runs/.
+    """The report on one training, under `name`.
 
     `tasks`: all of the model's where there are none; `limit`: documents of each, the first by text hash.
-    On dev a temperature is fitted too. Raises StageError for a run without that training, one that was
-    trained on `split`, and a split without documents; BundleError, FormatError as opening the model does.
+    On dev a temperature is fitted too. Raises StageError for a training on `split`, a split without
+    documents and a model without probabilities; BundleError, FormatError as opening the model does.
     """
     from giellm_utils.inference.extractor import Extractor
 
-    training = _training(run, condition, split)
-    extractor = Extractor.from_pretrained(folder(run, condition, training.task, training.seed),
-                                          tasks=list(tasks) or None, batch_size=batch_size)
-    records = [Record.from_json(row) for row in read_jsonl(run / INSPECT / "records.jsonl")]
-    provenance = artifacts.read(run / INSPECT / "provenance.json", ProvenanceFile)
+    if split in subject.splits:
+        raise StageError(f"{shown(subject.folder)} was trained on {split} too, where its confidences say "
+                         "nothing of other texts; calibrate one made with training.splits=[train]")
+    extractor = Extractor.from_pretrained(subject.folder, tasks=list(tasks) or None, batch_size=batch_size)
     level = "joint" if "joint" in extractor.card.levels else extractor.card.levels[0]
     found = {}
     for task in extractor.formats:
-        mine = sample(of_task(records, task, split), limit)
+        mine = sample(of_task(subject.records, task, split), limit)
         if not mine:
-            raise StageError(f"{shown(run)} has no documents of {task} in split {split}; name others with "
-                             "--task, or make a run whose data hold some")
+            raise StageError(f"{shown(subject.folder)} has no documents of {task} in split {split}; name "
+                             "others with --task, or take a training whose data hold some")
         show(f"{task}: {len(mine)} documents of {split}, {level}")
         found[task] = _task(extractor, task, level, mine, fit=split == "dev", resamples=resamples, seed=seed)
-    used = ProvenanceFile({task: provenance[task] for task in found})
-    return CalibrationReport(run=run.name, condition=condition, split=split, seed=seed, resamples=resamples,
-                             source=source_line(used, [training]), tasks=found)
+    used = ProvenanceFile({task: subject.provenance[task] for task in found})
+    return CalibrationReport(run=name, condition=subject.training.condition, split=split, seed=seed,
+                             resamples=resamples, source=source_line(used, [subject.training]), tasks=found)
 
 
-def _training(run: Path, condition: str, split: Split) -> Training:
-    """The training of one condition, not one that has seen `split`."""
+def of_run(run: Path, condition: str = "joint") -> Subject:
+    """What `condition` left in a folder below runs/; raises StageError for a run without that training."""
     manifest = read_manifest(run / TRAIN)
     if manifest is None:
-        raise StageError(f"{shown(run)} has no finished {TRAIN}: run its profile to stage 03 first")
+        raise StageError(f"{shown(run)} is no training and has no finished {TRAIN}: run its profile to "
+                         "stage 03 first")
     rows = artifacts.read(run / FILES["trainings.json"][0] / "trainings.json", TrainingsFile).root
-    chosen = [row for row in rows if row.condition == condition]
-    if not chosen:
+    chosen = next((row for row in rows if row.condition == condition), None)
+    if chosen is None:
         raise StageError(f"{shown(run)} has no training of condition {condition}; it has "
                          f"{', '.join(row.condition for row in rows)}")
-    if split in manifest.parameters.get("training.splits", ()):
-        raise StageError(f"{shown(run)} was trained on {split} too, where its confidences say nothing of "
-                         'other texts; calibrate a run made with --set "training.splits=[train]"')
-    return chosen[0]
+    return Subject(chosen, folder(run, condition, chosen.task, chosen.seed),
+                   manifest.parameters.get("training.splits", ()),
+                   [Record.from_json(row) for row in read_jsonl(run / INSPECT / "records.jsonl")],
+                   artifacts.read(run / INSPECT / "provenance.json", ProvenanceFile))
+
+
+def of_training(training: Path, data: str | None = None) -> Subject:
+    """One training of an experiment, by its folder; `data`: its dataset, named as in trial_data, where that
+    is not its task. Raises ConfigError, SourceError as trial_dataset does."""
+    summary = artifacts.read(training / "summary.json", Training)
+    dataset = trial_dataset(data or summary.task)
+    return Subject(summary, training, load_yaml(training / "training.yaml", TrainingJob).training.splits,
+                   list(dataset.records), ProvenanceFile({dataset.task.name: dataset.provenance}))
 
 
 def _task(extractor: Extractor, task: str, level: Level, records: Sequence[Record], *, fit: bool,
@@ -81,6 +103,9 @@ def _task(extractor: Extractor, task: str, level: Level, records: Sequence[Recor
     for at, extraction in enumerate(extractor.extract(texts, task, level)):
         found: TaskExtraction = extraction[task]
         gold = set(records[at].words)
+        if found.label is not None and found.confidence is None:
+            raise StageError(f"the model of task {task} is decoded without probabilities (an encoder and "
+                             "decoder is), so there is nothing to calibrate; take a decoder model")
         if found.label is not None:
             labels.append(Said(at, found.confidence, found.label == records[at].label))
         words += [Said(at, word.confidence, _word(word) in gold) for word in found.words]
