@@ -26,6 +26,8 @@ def plan(profile: Annotated[list[str], typer.Option("--profile", "-p", help="Rep
          devices: Annotated[str, typer.Option(help="8xA800-80GB, 1x24GB, or cpu for this machine.")] = "cpu",
          set_: Annotated[list[str] | None, typer.Option(
              "--set", help="Change a profile key: training.method=lora.")] = None,
+         sequences: Annotated[int | None, typer.Option(
+             min=1, help="How many are trained on, where the data are not here.")] = None,
          tokens: Annotated[int | None, typer.Option(min=2, help="Mean tokens of a sequence.")] = None,
          longest: Annotated[int | None, typer.Option(min=2, help="Tokens of the longest one.")] = None,
          utilisation: Annotated[float, typer.Option(min=0.01, max=1, help="Share of their speed.")] = 0.3,
@@ -45,7 +47,7 @@ def plan(profile: Annotated[list[str], typer.Option("--profile", "-p", help="Rep
     plans, machine = [], _machine(devices, tflops)
     for name in profile:
         loaded = load_profile(name, dict(parse_override(s) for s in set_ or ()))
-        work, assumed = work_of(loaded, tokens=tokens, longest=longest)
+        work, assumed = work_of(loaded, count=sequences, tokens=tokens, longest=longest)
         plans.append(make_plan(loaded.name, loaded.model, loaded.training, work, machine, assumed=assumed,
                                utilisation=utilisation))
     found = PlanFile(plans=plans)

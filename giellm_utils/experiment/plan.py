@@ -25,18 +25,22 @@ TOKENS, TARGETS = 200, 63
 DEV_SHARE = 0.1
 
 
-def work_of(profile: Profile, *, tokens: int | None = None, longest: int | None = None,
-            ) -> tuple[Work, list[str]]:
-    """The work of one training of `profile`, and what was taken for granted; `tokens` (mean) and `longest`
-    replace what is known. Raises ConfigError, and SourceError for data of your own that is not there."""
+def work_of(profile: Profile, *, count: int | None = None, tokens: int | None = None,
+            longest: int | None = None) -> tuple[Work, list[str]]:
+    """The work of one training of `profile`, and what was taken for granted; `count` (sequences), `tokens`
+    (mean) and `longest` replace what is known.
+
+    Raises ConfigError, and SourceError where data that are not the package's cannot be had to be counted.
+    """
     run = runs_dir() / profile.name
     counted, records = run / CONVERT / "tokens.json", run / INSPECT / "records.jsonl"
-    if counted.exists() and records.exists() and tokens is None:
+    if counted.exists() and records.exists() and tokens is None and count is None:
         costs = artifacts.read(counted, TokensFile)
         found = counted_work(profile, costs, [Record.from_json(row) for row in read_jsonl(records)])
         said = [f"lengths as counted in {shown(run)}"]
     else:
-        number, mean = sequences(profile.data, profile.training.splits), tokens or TOKENS
+        number = count or sequences(profile.data, profile.training.splits)
+        mean = tokens or TOKENS
         most = longest or profile.training.max_tokens
         found = Work(number, number * mean, number * mean * TARGETS // TOKENS, most, most * TARGETS // TOKENS)
         said = [f"{number:,} sequences of {mean} tokens in the mean and at most {most}, of which "

@@ -34,3 +34,11 @@ def test_a_file_that_is_no_plan_is_not_written_over(scratch_cache, tmp_path):
     mine.write_text("[1]\n", "utf-8")
     done = run("--devices", "1x24GB", "--out", str(mine))
     assert isinstance(done.exception, StorageError) and mine.read_text("utf-8") == "[1]\n"
+
+
+def test_data_that_are_not_here_are_not_asked_for(scratch_cache, monkeypatch):
+    """With --sequences nothing is counted, so that a profile of the Hub's data can be planned for offline."""
+    monkeypatch.setattr("giellm_utils.experiment.plan.load_corpus", None)
+    done = run("--devices", "1x24GB", "--sequences", "1234", "--longest", "200")
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "1,234 sequences, " in done.output
