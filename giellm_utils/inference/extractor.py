@@ -66,8 +66,8 @@ class Extractor:
     def __init__(self, decoder: Decoder, tokenizer: Any, card: Card, batch_size: int = 16) -> None:
         condition = CONDITIONS.get(card.condition or "")
         if condition and condition.given != "nothing":
-            raise ExtractionError(f"this model was trained as {condition.name} and wants the other level of a "
-                                  "text in its prompt, which a new text has not; take one trained as joint")
+            raise ExtractionError(f"this model was trained as {condition.name} and wants the other level of "
+                                  "a text in its prompt, which a new text has not; take one trained as joint")
         self.decoder, self.tokenizer, self.card, self.batch_size = decoder, tokenizer, card, batch_size
         self.formats = card.formats()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import shutil
 import subprocess
@@ -129,7 +131,11 @@ def test_a_page_fetches_nothing_and_nothing_in_it_is_code(tmp_path):
     rows = [row(text, [word("人名", 0, len(text), text)] if text else []) | {"id": text} for text in HOSTILE]
     made = write_page(tmp_path / "p.html", rows, {"scnm": evil}, HOSTILE[0]).read_text("utf-8")
     tree = Tree(made)
-    assert len(find(tree.root, "script")) == 1 and not find(tree.root, "img")
+    script, = find(tree.root, "script")
+    allowed = base64.b64encode(hashlib.sha256(script["text"].encode()).digest()).decode()
+    policy = [m["attrs"]["content"] for m in find(tree.root, "meta") if "http-equiv" in m["attrs"]]
+    assert policy == [f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'"]
+    assert not find(tree.root, "img")
     assert not find(tree.root, "link") and "http:" not in made and "https:" not in made
     assert "\u202e" not in made and "U+202E" in made and "U+D800" in made and "{{ 7*7 }}" in made
     assert texts_of(tree)[0]["text"].startswith(HOSTILE[0])
