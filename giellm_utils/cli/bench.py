@@ -16,7 +16,8 @@ from giellm_utils.core.artifacts import EVALUATE
 from giellm_utils.core.settings import ConfigError
 
 bench_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False,
-                        help="Measurements: decoding speed, token costs, scores on samples of documents.")
+                        help="Measurements: speed of decoding and training, planned beside measured memory, "
+                             "token costs, scores on samples of documents.")
 
 
 class Corpus(str, Enum):
@@ -97,7 +98,7 @@ def memory(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus) o
             raise ConfigError(f"--{option} {unknown[0]}: not known; known: {', '.join(known)}")
         return names
 
-    if not all(part.strip().isdigit() and int(part) for part in batches.split(",")):
+    if not all(part.strip().isdecimal() and int(part) for part in batches.split(",")):
         raise ConfigError(f"--batches {batches}: write numbers of sequences with commas, such as 2,8")
     chosen = listed(models, "models", (*benchmark.MODELS, "scratch")) if models else benchmark.MODELS
     path = out / f"scnm-{source.value}.json"

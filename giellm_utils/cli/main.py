@@ -164,7 +164,7 @@ def main() -> None:
     """Entry point: known faults are one line and exit code 2, never a traceback."""
     try:
         app()
-    except GiellmError as error:
+    except (GiellmError, OSError) as error:
         console.print(f"giellm: {error}", style="red", markup=False)
         sys.exit(2)
 

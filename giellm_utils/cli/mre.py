@@ -160,7 +160,7 @@ def status(experiment: ExperimentOption = "mre", cells: CellsOption = Path("resu
     found = grid.status(loaded, cells)
     for row in grid.progress(loaded, cells):
         left = next((a for a in found.left if a.stage.name == row["stage"]), None)
-        typer.echo(f"{row['stage']:10} {row['done']} of {row['trainings']} cells"
+        typer.echo(f"{row['stage']:10} {row['done']} of {row['cells']} cells"
                    + (f"; next {left}" if left else ""))
     if found.seconds_left is not None:
         typer.echo(f"about {found.seconds_left / 3600:.1f} h left, by the cells that are done")

@@ -61,7 +61,10 @@ def parse_override(text: str) -> tuple[str, Any]:
     key, mark, value = text.partition("=")
     if not mark or not key.strip():
         raise ConfigError(f"--set {text!r}: write it as key=value, for example training.epochs=2")
-    return key.strip(), yaml.safe_load(value)
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text!r}: the value is not YAML ({' '.join(str(error).split())})") from None
 
 
 def _set(data: dict[str, Any], dotted: str, value: Any) -> None:

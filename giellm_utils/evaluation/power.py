@@ -17,7 +17,7 @@ from giellm_utils.core.mre_report import Detectable, PilotOutcome, PowerReport
 from giellm_utils.evaluation.crossed import Crossed, crossed, Variances
 from giellm_utils.evaluation.multiple import ALPHA
 from giellm_utils.evaluation.pairs import cluster_values
-from giellm_utils.evaluation.trial_table import Trials
+from giellm_utils.evaluation.trial_table import TrialError, Trials
 from giellm_utils.evaluation.trials import comparisons, PLANNED, PRIMARY_METRICS, WAYS
 
 POWER = 0.8
@@ -73,7 +73,7 @@ def report(pilot: Iterable[Cell], documents: Sequence[int], seeds: Sequence[int]
     """What each primary outcome of the pilot's cells would show at every number of documents and seeds.
 
     A pilot of few seeds knows little of their variance: everything is also computed at its upper limit.
-    Raises TrialError as Trials does and ValueError for a pilot of one seed.
+    Raises TrialError as Trials does and for a pilot of one seed.
     """
     trials = Trials(pilot)
     outcomes = []
@@ -83,6 +83,8 @@ def report(pilot: Iterable[Cell], documents: Sequence[int], seeds: Sequence[int]
         if c.metric not in PRIMARY_METRICS:
             continue
         common = sorted(set.intersection(*(trials.seeds(t, c.arm, x) for t in c.tasks for x in (c.a, c.b))))
+        if len(common) < 2:
+            raise TrialError(f"{c}: the pilot has {len(common)} seeds of both sides; train two or more")
         values = cluster_values([trials.pairs(t, c.arm, c.a, c.b, c.way, c.metric, common) for t in c.tasks])
         table = crossed(values)
         low, high = table.variances, upper_limit(table)

@@ -212,7 +212,7 @@ def progress(grid: Grid, cells: Path) -> list[dict[str, Any]]:
     done = status(grid, cells).done
     return [{"stage": s.name, "arm": s.arm, "datasets": ", ".join(s.datasets),
              "conditions": ", ".join(s.conditions), "seeds": ", ".join(map(str, s.seeds)),
-             "trainings": len(s.datasets) * len(s.conditions) * len(s.seeds),
+             "cells": len(s.datasets) * len(s.conditions) * len(s.seeds),
              "done": sum(a.stage == s for a in done)} for s in grid.stages]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from giellm_utils.core import artifacts
 from giellm_utils.core.artifacts import CONVERT, INSPECT, TokensFile
@@ -67,6 +68,18 @@ def check_memory(profile: Profile, costs: TokensFile, records: Sequence[Record])
     from giellm_utils.training.plan import refuse_if_too_large
 
     refuse_if_too_large(profile.model, profile.training, counted_work(profile, costs, records))
+
+
+def plans_here(profile: Profile, costs: TokensFile, records: Sequence[Record],
+               show: Callable[[str], Any] = print) -> list[Plan]:
+    """`plan_here` as a list of one; empty, and `show` says why, for a model that cannot be planned for."""
+    from giellm_utils.training.planning.architecture import PlanError
+
+    try:
+        return [plan_here(profile, costs, records)]
+    except (PlanError, NotImplementedError, RuntimeError) as error:
+        show(f"not planned: {error}")
+        return []
 
 
 def plan_here(profile: Profile, costs: TokensFile, records: Sequence[Record]) -> Plan:

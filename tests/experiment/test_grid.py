@@ -48,7 +48,7 @@ def test_the_queue_is_worked_off_once(few, in_process, tmp_path):
     args = (small(), tmp_path / "runs", tmp_path / "mre")
     assert grid.run(*args, cells_at_most=1, show=said.append) == 1
     found = grid.status(small(), tmp_path / "mre")
-    assert [(r["trainings"], r["done"]) for r in grid.progress(small(), tmp_path / "mre")] == [(4, 1)]
+    assert [(r["cells"], r["done"]) for r in grid.progress(small(), tmp_path / "mre")] == [(4, 1)]
     assert [str(a) for a in found.left] == ["scnm/text/seed-1", "scnm/joint/seed-2", "scnm/text/seed-2"]
     assert found.seconds_left == pytest.approx(3 * found.seconds["scnm"])
     cell = read_cell(tmp_path / "mre/scnm/joint/seed-1.json.gz")

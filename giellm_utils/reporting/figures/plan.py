@@ -87,6 +87,8 @@ def _bar(ax: Axes, y: float, option: Option, room: float) -> None:
             middle = (left + room) / 2 if room - left > right - room else (room + right) / 2
         if right - left > 0.058 * edge:
             ax.text(middle, y, f"{letter} {size:.1f}", ha="center", va="center", fontsize=8, color=ink)
+        elif right - left > 0.02 * edge:
+            ax.text(middle, y, letter, ha="center", va="center", fontsize=8, color=ink)
         left += size
     ax.annotate(f"{gib(option.memory.total)}{' →' if left > edge else ''}", (min(left, edge), y), (6, 0),
                 textcoords="offset points", va="center", fontsize=8.5, annotation_clip=False,
