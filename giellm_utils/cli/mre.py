@@ -45,8 +45,9 @@ def analyse(cells: CellsOption = Path("results/mre"),
     for line in found.missing:
         typer.echo(f"not compared: {line}")
     typer.echo(paths.shown(artifacts.write(out, found)))
-    if probed := read_probes(cells):
-        typer.echo(paths.shown(artifacts.write(out.with_name("probes.json"), summarise(probed))))
+    probed, path = read_probes(cells), out.with_name("probes.json")
+    if probed or path.exists():
+        typer.echo(paths.shown(artifacts.write(path, summarise(probed))))
 
 
 @mre_app.command()

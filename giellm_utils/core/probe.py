@@ -13,7 +13,8 @@ from pydantic import Field, model_validator
 from giellm_utils.core.artifacts import Artifact
 from giellm_utils.core.cells import Counts, SLUG
 
-#: Whose label or words a model is told: gold, its own, or such as are surely not the text's.
+#: Whose label or words a model is told: gold, its own, or wrong ones (another label; words at random places,
+#: which are gold where there are no words or no other places).
 Told = Literal["gold", "predicted", "wrong"]
 
 

@@ -35,6 +35,7 @@ from giellm_utils.experiment.grid import (
     QueueError,
     run_of,
     scored,
+    status,
     system_of,
 )
 from giellm_utils.experiment.system_row import machine
@@ -71,10 +72,11 @@ def path_of(address: Address, cells: Path) -> Path:
 def run(grid: Grid, runs: Path, cells: Path, documents: int, show: Show = print) -> int:
     """Probe every training at hand on its first `documents` test texts by text hash; returns how many.
 
-    Raises QueueError where the training's own answers are not there (the queue writes them), and what
-    decoding raises.
+    Raises QueueError where a cell has other settings or a training's own answers are not there (the queue
+    writes them), and what decoding raises.
     """
     done = 0
+    status(grid, cells)  # refuses cells, hence trainings, of other settings
     for address in probeable(grid, runs, cells):
         show(f"probe {address}")
         found = probe(grid, address, runs / grid.name, documents, show)
@@ -88,10 +90,12 @@ def probe(grid: Grid, address: Address, runs: Path, documents: int, show: Show =
     start = time.monotonic()
     dataset = trial_dataset(address.dataset)
     system = system_of(grid, address, runs, dataset)
-    own = predictions(system, "constrained")
-    if not own.exists():
-        raise QueueError(f"{address} has no answers of its own ({own.name}): let giellm mre run finish it")
-    records, bundle = sample(scored(grid, address, dataset), documents), system.decoder.bundle
+    own, whole = predictions(system, "constrained"), scored(grid, address, dataset)
+    # Answers of these very weights, or the three ways of telling would be of two models.
+    if not system.decoder.is_written(whole, dataset.task.name, "constrained", own):
+        raise QueueError(f"{address} has no answers of its own training ({own.name}): let giellm mre run "
+                         "finish it")
+    records, bundle = sample(whole, documents), system.decoder.bundle
     told: Level = "words" if system.condition.order == "words-first" else "text"
     asked: Level = "text" if told == "words" else "words"
     by_id = {row["id"]: Answer.from_json(row["answer"]) for row in read_rows(own)}
@@ -123,13 +127,23 @@ def _answers(system: FineTuned, bundle: Bundle, records: Sequence[Record], given
              told: Level, asked: Level) -> list[Answer]:
     """The answers at level `asked` where `given` says what is written for the model at level `told`."""
     (task, fmt), = bundle.formats.items()
-    said = {r.id: fmt.prompt(r.text, "joint") + fmt.target(r, told) for r in given}
+    said = {r.id: _told(bundle, fmt.prompt(r.text, "joint"), fmt.target(r, told)) for r in given}
     decoder = ConstrainedDecoder(bundle.model, bundle.tokenizer, system.decoder.constraints,
                                  batch_size=system.generation.batch_size)
     budget = bundle.card.tasks[task].budgets["joint"]
     with TemporaryDirectory() as folder:
         return write_constrained(decoder, fmt, records, asked, budget, system.generation,
                                  Path(folder) / "answers.jsonl", prompt=lambda r: said[r.id])
+
+
+def _told(bundle: Bundle, prompt: str, target: str) -> str:
+    """Prompt and what is written for the model; raises QueueError where its tokens are not those of the two,
+    as they were in training, for then the model would read something else than it would have written."""
+    whole, apart = bundle.tokenizer([prompt + target]).input_ids[0], bundle.tokenizer([prompt]).input_ids[0]
+    if whole != apart + bundle.tokenizer([target], add_special_tokens=False).input_ids[0]:
+        raise QueueError(f"the tokens of {target[:30]!r} merge with its prompt's end: this model's tokenizer "
+                         "cannot be probed so")
+    return prompt + target
 
 
 def _labels(bundle: Bundle, records: Sequence[Record]) -> tuple[list[int], list[int]]:

@@ -60,7 +60,7 @@ _Done = tuple[_Job, Mapping[str, Any]]
 class Extractor:
     """A trained model that reads texts. `tokenizer` counts the tokens of texts that may be too long.
 
-    Raises ExtractionError for a model that wants the other level in its prompt.
+    Raises ExtractionError for a model that wants the other level in its prompt, or learned a placebo.
     """
 
     def __init__(self, decoder: Decoder, tokenizer: Any, card: Card, batch_size: int = 16) -> None:
@@ -68,6 +68,9 @@ class Extractor:
         if condition and condition.given != "nothing":
             raise ExtractionError(f"this model was trained as {condition.name} and wants the other level of "
                                   "a text in its prompt, which a new text has not; take one trained as joint")
+        if condition and condition.partner != "gold":
+            raise ExtractionError(f"this model was trained as {condition.name}, a control of the experiment "
+                                  "with made-up labels; take one trained as joint")
         self.decoder, self.tokenizer, self.card, self.batch_size = decoder, tokenizer, card, batch_size
         self.formats = card.formats()
 

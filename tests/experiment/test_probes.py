@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -68,6 +69,26 @@ def test_answers_that_are_not_there_are_one_sentence(worked_off):
     next((runs / "toy/scnm/joint/scnm").glob("*.jsonl")).unlink()
     with pytest.raises(grid.QueueError, match="scnm/joint/seed-1 has no answers of its own"):
         probes.run(toy, runs, cells, 3, lambda line: None)
+
+
+def test_answers_of_other_weights_are_not_mixed_in(worked_off):
+    toy, runs, cells = worked_off
+    weights = next((runs / "toy/scnm/joint/scnm/seed-1/model").glob("*.safetensors"))
+    other = next((runs / "toy/scnm/text/scnm/seed-1/model").glob("*.safetensors"))
+    weights.unlink()
+    weights.write_bytes(other.read_bytes())
+    with pytest.raises(grid.QueueError, match="scnm/joint/seed-1 has no answers of its own training"):
+        probes.run(toy, runs, cells, 3, lambda line: None)
+
+
+def test_tokens_that_merge_over_the_border_are_refused():
+    class Merging:
+        def __call__(self, texts, add_special_tokens=True):
+            return types.SimpleNamespace(input_ids=[text.split("x") for text in texts])
+
+    bundle = types.SimpleNamespace(tokenizer=Merging())
+    with pytest.raises(grid.QueueError, match="merge with its prompt's end"):
+        probes._told(bundle, "a", "b")
 
 
 def test_probabilities_are_those_of_one_output_at_a_time(worked_off):

@@ -45,6 +45,8 @@ def test_a_model_that_wants_the_other_level_in_its_prompt_is_refused():
     card = made.card.model_copy(update={"condition": "text-given", "levels": ["words"]})
     with pytest.raises(ExtractionError, match="trained as text-given and wants the other level of a text"):
         Extractor(made.decoder, made.tokenizer, card)
+    with pytest.raises(ExtractionError, match="trained as placebo-words, a control of the experiment with"):
+        Extractor(made.decoder, made.tokenizer, made.card.model_copy(update={"condition": "placebo-words"}))
 
 
 def test_two_thousand_mentions_of_one_name_come_back():
