@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from giellm_utils.cli.evaluate import checked_split
-from giellm_utils.core import artifacts, paths
+from giellm_utils.core import paths
 from giellm_utils.core.calibration_report import FOLDER, Reliability
 
 
@@ -20,7 +20,7 @@ def calibrate(
             "--task", "-t", help="One of the model's tasks; again for another. Default: all.")] = None,
         condition: Annotated[str, typer.Option(help="Which trained system of a run.")] = "joint",
         data: Annotated[str | None, typer.Option(
-            help="The dataset of one training, where it is not called as its task: tcree-blind.")] = None,
+            help="The dataset of one training, where its path does not say it: tcree-blind.")] = None,
         split: Annotated[str, typer.Option(
             help="dev, or test to report on: there nothing is fitted.")] = "dev",
         limit: Annotated[int | None, typer.Option(
@@ -28,7 +28,9 @@ def calibrate(
         batch_size: Annotated[int, typer.Option(min=1, help="Texts decoded at once.")] = 16,
         resamples: Annotated[int, typer.Option(min=10, help="Of the bootstrap over documents.")] = 2000,
         seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 42,
-        out: Annotated[Path, typer.Option(help="Folder in which RUN.json goes.")] = Path("results") / FOLDER,
+        out: Annotated[Path, typer.Option(
+            help="Folder in which RUN.json goes; its name says a condition that is not joint, data that were "
+            "given, and test.")] = Path("results") / FOLDER,
         ) -> None:
     """Reliability of the confidences of text labels and words, and a temperature fitted on half of dev."""
     from giellm_utils.experiment import calibrate as engine
@@ -36,14 +38,17 @@ def calibrate(
     there = paths.runs_dir() / run
     alone = (there / "summary.json").exists()
     subject = engine.of_training(there, data) if alone else engine.of_run(there, condition)
-    report = engine.calibrate(subject, run.strip("/").replace("/", "-"), split=checked_split(split),
-                              tasks=task or (), limit=limit, batch_size=batch_size, resamples=resamples,
-                              seed=seed, show=typer.echo)
-    for name, found in report.tasks.items():
+    name = engine.run_name(there, alone=alone)
+    report = engine.calibrate(subject, name, split=checked_split(split), tasks=task or (), limit=limit,
+                              batch_size=batch_size, resamples=resamples, seed=seed, show=typer.echo)
+    for dataset, found in report.tasks.items():
         for what, reliability in (("text label", found.label), ("words", found.words)):
             if reliability:
-                typer.echo(f"{name}, {what}: {sentence(reliability)}")
-    typer.echo(paths.shown(artifacts.write(out / f"{report.run}.json", report)))
+                typer.echo(f"{dataset}, {what}: {sentence(reliability)}")
+    # A look at another condition, other data or test does not take the place of the report on dev.
+    parts = (name, data if alone else "" if condition == "joint" else condition,
+             "" if split == "dev" else split)
+    typer.echo(paths.shown(engine.write_report(out / f"{'-'.join(filter(None, parts))}.json", report)))
 
 
 def sentence(found: Reliability) -> str:

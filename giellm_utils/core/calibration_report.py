@@ -61,7 +61,7 @@ class TaskCalibration(Artifact):
 
 
 class CalibrationReport(Artifact):
-    """results/calibration/RUN.json."""
+    """results/calibration/RUN.json: RUN-CONDITION off joint, RUN-SPLIT off dev."""
 
     run: str
     condition: str

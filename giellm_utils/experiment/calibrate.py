@@ -5,6 +5,7 @@ They are those of `giellm extract`: constrained decoding, texts cut and put toge
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TYPE_CHECKING
@@ -12,16 +13,16 @@ from typing import Any, NamedTuple, TYPE_CHECKING
 from giellm_utils.core import artifacts
 from giellm_utils.core.artifacts import FILES, INSPECT, ProvenanceFile, TRAIN, Training, TrainingsFile
 from giellm_utils.core.calibration_report import CalibrationReport, TaskCalibration
-from giellm_utils.core.conditions import folder
-from giellm_utils.core.files import read_jsonl
-from giellm_utils.core.paths import shown
+from giellm_utils.core.conditions import folder, get_condition
+from giellm_utils.core.files import read_jsonl, StorageError
+from giellm_utils.core.paths import runs_dir, shown
 from giellm_utils.core.schema import Level, Record, Span, Split, Word
 from giellm_utils.core.settings import load_yaml
 from giellm_utils.core.sources import source_line
 from giellm_utils.data.corpus import of_task, sample
 from giellm_utils.evaluation.calibration import reliability, Said
 from giellm_utils.experiment.manifest import read_manifest, StageError
-from giellm_utils.experiment.trial_data import trial_dataset
+from giellm_utils.experiment.trial_data import NAMES, task_of, trial_dataset
 from giellm_utils.training.config import TrainingJob
 
 if TYPE_CHECKING:
@@ -47,16 +48,21 @@ def calibrate(subject: Subject, name: str, *, split: Split = "dev", tasks: Seque
     """The report on one training, under `name`.
 
     `tasks`: all of the model's where there are none; `limit`: documents of each, the first by text hash.
-    On dev a temperature is fitted too. Raises StageError for a training on `split`, a split without
-    documents and a model without probabilities; BundleError, FormatError as opening the model does.
+    On dev a temperature is fitted too. Raises StageError for a training on `split`, one that answers text and
+    words apart, a split without documents and a model without probabilities; BundleError, FormatError as
+    opening the model does; ExtractionError for a placebo, whose labels are made up.
     """
     from giellm_utils.inference.extractor import Extractor
 
     if split in subject.splits:
         raise StageError(f"{shown(subject.folder)} was trained on {split} too, where its confidences say "
                          "nothing of other texts; calibrate one made with training.splits=[train]")
+    condition = get_condition(subject.training.condition)
+    if len(condition.levels) > 1:
+        raise StageError(f"{shown(subject.folder)} was trained as {condition.name}, which answers text and "
+                         "words apart; calibrate a training of one answer, such as joint, text or words")
     extractor = Extractor.from_pretrained(subject.folder, tasks=list(tasks) or None, batch_size=batch_size)
-    level = "joint" if "joint" in extractor.card.levels else extractor.card.levels[0]
+    level = condition.scored
     found = {}
     for task in extractor.formats:
         mine = sample(of_task(subject.records, task, split), limit)
@@ -81,19 +87,53 @@ def of_run(run: Path, condition: str = "joint") -> Subject:
     if chosen is None:
         raise StageError(f"{shown(run)} has no training of condition {condition}; it has "
                          f"{', '.join(row.condition for row in rows)}")
-    return Subject(chosen, folder(run, condition, chosen.task, chosen.seed),
-                   manifest.parameters.get("training.splits", ()),
+    training = folder(run, condition, chosen.task, chosen.seed)
+    return Subject(chosen, training, _splits(training),
                    [Record.from_json(row) for row in read_jsonl(run / INSPECT / "records.jsonl")],
                    artifacts.read(run / INSPECT / "provenance.json", ProvenanceFile))
 
 
 def of_training(training: Path, data: str | None = None) -> Subject:
-    """One training of an experiment, by its folder; `data`: its dataset, named as in trial_data, where that
-    is not its task. Raises ConfigError, SourceError as trial_dataset does."""
+    """One training of an experiment, by its folder; `data`: its dataset, named as in trial_data, where the
+    folder's path does not say it. Raises ConfigError, SourceError as trial_dataset does."""
     summary = artifacts.read(training / "summary.json", Training)
-    dataset = trial_dataset(data or summary.task)
-    return Subject(summary, training, load_yaml(training / "training.yaml", TrainingJob).training.splits,
-                   list(dataset.records), ProvenanceFile({dataset.task.name: dataset.provenance}))
+    dataset = trial_dataset(data or _dataset(training, summary.task))
+    return Subject(summary, training, _splits(training), list(dataset.records),
+                   ProvenanceFile({dataset.task.name: dataset.provenance}))
+
+
+def _splits(training: Path) -> Sequence[str]:
+    """What it was trained on, as the training itself was told: a manifest can be older."""
+    return load_yaml(training / "training.yaml", TrainingJob).training.splits
+
+
+def _dataset(training: Path, task: str) -> str:
+    """The dataset in the path of a training (DATASET/[ARM/]CONDITION/TASK/seed-N), else its task."""
+    return next((p.name for p in list(training.parents)[2:4] if p.name in NAMES and task_of(p.name) == task),
+                task)
+
+
+def run_name(there: Path, *, alone: bool) -> str:
+    """What a run's folder, or `alone` a training's, is called: its path below runs/, elsewhere its last
+    parts, for the path of a machine belongs in no report."""
+    there = Path(os.path.normpath(there))
+    if there.is_relative_to(runs_dir()):
+        return "-".join(there.relative_to(runs_dir()).parts)
+    return "-".join(there.parts[-4 if alone else -1:])
+
+
+def write_report(path: Path, report: CalibrationReport) -> Path:
+    """Write it to `path`; raises StorageError where a report of other settings or documents stands there."""
+    def settings(of: CalibrationReport) -> dict[str, Any]:
+        return {**of.model_dump(exclude={"tasks"}),
+                "documents": {task: found.documents for task, found in of.tasks.items()}}
+
+    before = settings(artifacts.read(path, CalibrationReport) if path.exists() else report)
+    for key, new in settings(report).items():
+        if before[key] != new:
+            raise StorageError(f"{shown(path)} holds another report ({key} was {before[key]}, is {new}); "
+                               "give another folder with --out, or delete it first")
+    return artifacts.write(path, report)
 
 
 def _task(extractor: Extractor, task: str, level: Level, records: Sequence[Record], *, fit: bool,

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from typer.testing import CliRunner
 
 from giellm_utils.cli.main import app
 from giellm_utils.core import artifacts
 from giellm_utils.core.calibration_report import CalibrationReport
-from giellm_utils.core.files import read_json, write_json
+from giellm_utils.core.files import read_json, StorageError, write_json
 from giellm_utils.data.registry import load_dataset
-from giellm_utils.experiment.calibrate import calibrate, of_run, of_training
+from giellm_utils.experiment.calibrate import calibrate, of_run, of_training, run_name, write_report
 from giellm_utils.experiment.manifest import StageError
+from giellm_utils.inference.extractor import ExtractionError
+from support.experiments import run_stages, write_profile
 
 HOW = {"resamples": 20, "seed": 1}
+SEED = "joint/scnm/seed-42"
 
 
-def without_dev(run) -> None:
-    """As if `run` had been trained on train alone."""
-    path = run / "03_train" / "manifest.json"
-    manifest = read_json(path)
-    manifest["parameters"]["training.splits"] = ["train"]
-    write_json(path, manifest)
+@pytest.fixture
+def without_dev(runs, tmp_path):
+    """A run that was trained on train alone."""
+    shutil.rmtree(runs / "tiny")
+    run_stages(write_profile(tmp_path, {"training": {"splits": ["train"], "conditions": ["joint"]}}),
+               until="03")
+    return runs / "tiny"
 
 
-def test_the_report_of_a_run(runs, tmp_path):
-    without_dev(runs / "tiny")
+@pytest.fixture
+def asked(monkeypatch) -> list[str]:
+    """The datasets of the experiment that are asked for; each is embedded SCNM."""
+    names = []
+    monkeypatch.setattr("giellm_utils.experiment.calibrate.trial_dataset",
+                        lambda name: names.append(name) or load_dataset("scnm", "embedded"))
+    return names
+
+
+def test_the_report_of_a_run(without_dev, tmp_path):
     done = CliRunner().invoke(app, ["calibrate", "tiny", "--resamples", "20", "--out", str(tmp_path / "c")])
     assert done.exit_code == 0, done.output
     assert "scnm: 4 documents of dev, joint" in done.output and "4 in 4 documents" in done.output
@@ -35,25 +49,74 @@ def test_the_report_of_a_run(runs, tmp_path):
     assert found.label.n == 4 and found.label.temperature.fitted == 2
     assert 0 < found.label.confidence.value < 1 and sum(b.n for b in found.label.bins) == 4
     assert found.words is None or found.words.n > 0
-    again = calibrate(of_run(runs / "tiny"), "x", **HOW, show=lambda line: None)
+    again = calibrate(of_run(without_dev), "x", **HOW, show=lambda line: None)
     assert again.tasks["scnm"].label.error.value == found.label.error.value
 
 
-def test_one_training_by_its_folder(runs, tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr("giellm_utils.experiment.calibrate.trial_dataset",
-                        lambda name: asked.append(name) or load_dataset("scnm", "embedded"))
-    done = CliRunner().invoke(app, ["calibrate", "tiny/joint/scnm/seed-42/", "--limit", "3", "--resamples",
+def test_one_training_by_its_folder(runs, tmp_path, asked):
+    done = CliRunner().invoke(app, ["calibrate", f"tiny/{SEED}/", "--limit", "3", "--resamples",
                                     "20", "--out", str(tmp_path), "--split", "test"])
     assert done.exit_code == 0, done.output
-    report = artifacts.read(tmp_path / "tiny-joint-scnm-seed-42.json", CalibrationReport)
+    report = artifacts.read(tmp_path / "tiny-joint-scnm-seed-42-test.json", CalibrationReport)
+    assert report.run == "tiny-joint-scnm-seed-42"
     assert report.tasks["scnm"].documents == 3 and report.source.startswith("SCNM") and asked == ["scnm"]
     with pytest.raises(StageError, match="seed-42 was trained on dev too"):
-        calibrate(of_training(runs / "tiny" / "joint" / "scnm" / "seed-42", "scnm-x"), "x", **HOW)
+        calibrate(of_training(runs / "tiny" / SEED, "scnm-x"), "x", **HOW)
     assert asked == ["scnm", "scnm-x"]
 
 
+def test_the_path_of_a_training_says_its_dataset(runs, asked):
+    summary = read_json(runs / "tiny" / SEED / "summary.json")
+    for folder in ("mre/tcree-blind", "mre/tcree-blind/bf16", "mre/scnm", "tcree"):
+        there = runs / folder / "joint/tcree/seed-1"
+        shutil.copytree(runs / "tiny" / SEED, there)
+        write_json(there / "summary.json", {**summary, "task": "tcree"})
+        of_training(there)
+    of_training(runs / "tcree/joint/tcree/seed-1", "tcree-blind")
+    assert asked == ["tcree-blind", "tcree-blind", "tcree", "tcree", "tcree-blind"]
+
+
+def test_a_report_gives_way_to_none_of_other_settings(runs, tmp_path):
+    def said(*options: str):
+        return CliRunner().invoke(app, ["calibrate", "tiny", "--resamples", "20", "--limit", "3", "--split",
+                                        "test", "--out", str(tmp_path / "c"), *options])
+
+    assert said().exit_code == said("--condition", "text").exit_code == said().exit_code == 0
+    names = {path.name for path in (tmp_path / "c").iterdir()}
+    assert names == {"tiny-test.json", "tiny-text-test.json"}
+    report = artifacts.read(tmp_path / "c" / "tiny-test.json", CalibrationReport)
+    with pytest.raises(StorageError, match=r"documents was {'scnm': 3}, is {'scnm': 2}\); give another"):
+        raise said("--limit", "2").exception
+    with pytest.raises(StorageError, match="another report .split was test, is dev"):
+        write_report(tmp_path / "c" / "tiny-test.json", report.model_copy(update={"split": "dev"}))
+    assert artifacts.read(tmp_path / "c" / "tiny-test.json", CalibrationReport) == report
+
+
+def test_no_path_of_a_machine_is_in_a_name(runs, tmp_path):
+    assert run_name(runs / "mre/scnm/joint/scnm/seed-1", alone=True) == "mre-scnm-joint-scnm-seed-1"
+    assert run_name(runs / "x" / ".." / "tiny", alone=False) == "tiny"
+    away = tmp_path / "away" / "tiny"
+    assert run_name(away, alone=False) == "tiny"
+    assert run_name(away / SEED, alone=True) == "tiny-joint-scnm-seed-42"
+
+
+def test_made_up_labels_and_two_answers_are_not_measured(runs):
+    subject = of_run(runs / "tiny")
+    two = subject.training.model_copy(update={"condition": "two-task"})
+    with pytest.raises(StageError, match="two-task, which answers text and words apart; calibrate"):
+        calibrate(subject._replace(training=two), "x", split="test", **HOW)
+    card = subject.folder / "model" / "giellm.json"
+    write_json(card, {**read_json(card), "condition": "placebo-words"})
+    placebo = subject.training.model_copy(update={"condition": "placebo-words"})
+    with pytest.raises(ExtractionError, match="placebo-words, a control"):
+        calibrate(subject._replace(training=placebo), "x", split="test", **HOW)
+
+
 def test_what_was_trained_on_is_not_measured_on(runs, monkeypatch):
+    manifest = runs / "tiny" / "03_train" / "manifest.json"
+    before = read_json(manifest)
+    # What a manifest says of the splits, or does not, is no ground: it may be older than the training.
+    write_json(manifest, {**before, "parameters": {**before["parameters"], "training.splits": ["train"]}})
     subject = of_run(runs / "tiny")
     with pytest.raises(StageError, match="seed-42 was trained on dev too, .*training.splits"):
         calibrate(subject, "x", **HOW)
