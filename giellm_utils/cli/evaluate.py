@@ -57,25 +57,33 @@ def evaluate(profile: ProfileOption, task: TaskOption, system: SystemOption = No
         raise ConfigError(f"system {system} is not defined for task {task}")
     here, command = system_row.machine(), this_command()
     if system and entry.trains:
-        made = entry.make(asked.task, **_of_profile(loaded))
+        made = entry.make(asked.task, **_of_profile(loaded, entry))
         answered = replace(system_row.ask(made, asked, made.title), entry=entry.name)
+        command = without_folder(command, loaded.model.id)
     elif system:
         answered = system_row.ask(entry.make(asked.task), asked, entry.title)
     else:
         made = PublishedWeights(asked.task, model, format_ or loaded.format.name, loaded.generation)
         answered = replace(system_row.ask(made, asked, made.title), entry=NAME)
-        # A folder's path is this machine's own and belongs in no result.
-        command = command.replace(model, answered.settings["model"])
+        command = without_folder(command, model)
     path, result = system_row.write_row(asked, answered, out, command=command, machine=here, force=force)
     for line in summary(result):
         typer.echo(line)
     typer.echo(shown(path))
 
 
-def _of_profile(profile: Profile) -> dict[str, Any]:
+def _of_profile(profile: Profile, entry: Entry) -> dict[str, Any]:
     """What a system that trains takes of a profile (Entry.trains)."""
-    return {"name": profile.name, "run": runs_dir() / profile.name, "seed": profile.seed,
-            "model": profile.model, "training": profile.training, "generation": profile.generation}
+    # Not the folder of the profile's own run, whose trainings have the same addresses.
+    return {"name": profile.name, "run": runs_dir() / f"{profile.name}.{entry.name}", "seed": profile.seed,
+            "format_name": profile.format.name, "model": profile.model, "training": profile.training,
+            "generation": profile.generation}
+
+
+def without_folder(command: str, model: str) -> str:
+    """`command` with a model's folder by its last part: a path is this machine's own and belongs in no
+    result."""
+    return command.replace(model, Path(model).name) if Path(model).is_dir() else command
 
 
 def _buildable(system: str) -> Entry:

@@ -76,6 +76,14 @@ class Condition(Section):
         return self.trained_as or self.name
 
     @property
+    def given_level(self) -> Level | None:
+        """The level that its prompts say, None where they say none; as predicted it is the answer of the
+        condition of that name."""
+        if self.given == "nothing":
+            return None
+        return "text" if self.levels == ("words",) else "words"
+
+    @property
     def scored(self) -> Level:
         """The level at which its answers are scored: that of its answers, without what a partner replaced."""
         if self.partner != "gold":

@@ -85,8 +85,8 @@ def compare_runs(a: Path, b: Path, *, condition: str = "joint", resamples: int =
                  seed: int = 42) -> Comparison:
     """Compare two folders below runs/ by documents/*.csv of stage 04 and their manifests.
 
-    Raises StageError where a run was not evaluated, has no task in common with the other, or was scored
-    on other documents.
+    Raises StageError where a run was not evaluated, lists no training of `condition`, has no task in common
+    with the other, or was scored on other documents.
     """
     frames = {run: _frames(run, condition) for run in (a, b)}
     tasks = [t for t in frames[a] if t in frames[b]]
@@ -141,4 +141,8 @@ def _manifest(run: Path, stage: str) -> Manifest:
 def _training(run: Path, condition: str) -> artifacts.Training:
     _manifest(run, TRAIN)
     rows = artifacts.read(run / TRAIN / "trainings.json", artifacts.TrainingsFile).root
-    return next(row for row in rows if row.condition == condition)
+    found = next((row for row in rows if row.condition == condition), None)
+    if found is None:
+        raise StageError(f"{shown(run)} has no training of condition {condition}, only of "
+                         f"{', '.join(row.condition for row in rows)}: run its profile from stage 03 again")
+    return found

@@ -270,7 +270,7 @@ def make(grid: Grid, address: Address, runs: Path, show: Show = print) -> Cell:
     given = [*learned, *(r for r in dataset.records if r.split not in splits)]
     if system.condition.given == "predicted":
         # Its cell may be done and its training gone with an earlier machine.
-        single = address._replace(condition={"words": "text", "text": "words"}[system.level])
+        single = address._replace(condition=system.condition.given_level)
         _fit(system_of(grid, single, runs, dataset), single, given, show)
     summary = _fit(system, address, given, show)
     records = scored(grid, address, dataset)

@@ -12,7 +12,7 @@ from giellm_utils.core.conditions import get_condition
 from giellm_utils.core.files import read_jsonl
 from giellm_utils.core.paths import runs_dir, shown
 from giellm_utils.core.plan_record import FORCED, Plan
-from giellm_utils.core.schema import Record
+from giellm_utils.core.schema import Level, Record
 from giellm_utils.data.config import DataConfig
 from giellm_utils.data.corpus import load_corpus
 from giellm_utils.data.registry import TASKS
@@ -54,8 +54,9 @@ def counted_work(profile: Profile, costs: TokensFile, records: Sequence[Record])
     trained = [r for r in records if r.split in profile.training.splits]
     works = []
     for name in profile.training.conditions:
-        pairs = [(prompt + 2, target + 1) for level in get_condition(name).levels
-                 for task in costs for prompt, target in _of(costs, records, trained, task, level)]
+        condition = get_condition(name)
+        pairs = [(prompt + 2, target + 1) for level in condition.levels for task in costs
+                 for prompt, target in _of(costs, records, trained, task, level, condition.given_level)]
         works.append(Work(len(pairs), sum(map(sum, pairs)), sum(t for _, t in pairs), max(map(sum, pairs)),
                           max(t for _, t in pairs)))
     return max(works, key=lambda work: work.tokens)
@@ -97,11 +98,14 @@ def plan_here(profile: Profile, costs: TokensFile, records: Sequence[Record]) ->
 
 
 def _of(costs: TokensFile, records: Sequence[Record], trained: Sequence[Record], task: str,
-        level: str) -> list[tuple[int, int]]:
-    """(prompt, target) tokens of the records of one task that are trained on."""
+        level: Level, given: Level | None) -> list[tuple[int, int]]:
+    """(prompt, target) tokens of the records of one task that are trained on; a level that is `given` stands
+    in the prompt as in its target."""
     wanted, cost = {r.id for r in trained if r.task == task}, costs[task][level]
     mine = [r.id for r in records if r.task == task]
-    return [(p, t) for i, p, t in zip(mine, cost.prompt, cost.target, strict=True) if i in wanted]
+    said = costs[task][given].target if given else [0] * len(mine)
+    return [(p + s, t) for i, p, s, t in zip(mine, cost.prompt, said, cost.target, strict=True)
+            if i in wanted]
 
 
 def sequences(data: DataConfig, splits: Sequence[str]) -> int:

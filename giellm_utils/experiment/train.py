@@ -13,6 +13,7 @@ from giellm_utils.core.artifacts import HistoryRow, TokensFile, Training, Traini
 from giellm_utils.core.files import read_jsonl
 from giellm_utils.core.paths import shown
 from giellm_utils.core.schema import Record
+from giellm_utils.core.settings import ConfigError
 from giellm_utils.experiment.inherit import donors, take_folder
 from giellm_utils.experiment.plan import check_memory
 from giellm_utils.experiment.profile import Profile
@@ -42,10 +43,19 @@ def fine_tuned(profile: Profile, run: Path, condition: str, formats: dict[str, F
 
 
 def plan(stage: Stage) -> list[FineTuned]:
-    """The systems of the profile's conditions, in order; nothing is trained yet."""
-    costs = stage.read("tokens.json")
-    return [fine_tuned(stage.profile, stage.run, name, stage.formats, costs)
-            for name in stage.profile.training.conditions]
+    """The systems of the profile's conditions, in order; nothing is trained yet.
+
+    Raises ConfigError for a condition that is given the answers of one that the profile does not train.
+    """
+    costs, names = stage.read("tokens.json"), stage.profile.training.conditions
+    for name in names:
+        condition = conditions.get_condition(name)
+        if condition.given == "predicted" and condition.given_level not in names:
+            # What lies at its address may be of other settings.
+            raise ConfigError(f"condition {name} is given what condition {condition.given_level} predicts, "
+                              f"which this profile does not train: add {condition.given_level} to "
+                              "training.conditions")
+    return [fine_tuned(stage.profile, stage.run, name, stage.formats, costs) for name in names]
 
 
 def settings(stage: Stage) -> list[dict[str, Any]]:

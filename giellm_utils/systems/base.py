@@ -50,9 +50,10 @@ class Entry:
     """What tables, figures and legends know of a system without loading it.
 
     `make`(task, **options) gives the System; None where it takes more than that to build one (a trained
-    model needs its folder). `trains`: the options are a profile's: its name, seed, model, training and
-    generation, and `run`, the folder of its trainings. `floor`: a baseline that stands in every table.
-    `applies` says for which tasks it is defined. `order` sorts systems in tables and legends.
+    model needs its folder). `trains`: the options are a profile's: its name, seed, format_name, model,
+    training and generation, and `run`, the folder of the system's own trainings. `floor`: a baseline that
+    stands in every table. `applies` says for which tasks it is defined. `order` sorts systems in tables and
+    legends.
     """
 
     name: str

@@ -64,8 +64,10 @@ class FineTuned(System):
 
     @property
     def summary(self) -> artifacts.Training:
-        """How the training went; raises StorageError or OSError where there is none."""
-        return artifacts.read(self.folder / "summary.json", artifacts.Training)
+        """How the training went, under this condition's own name, also where another shares the training;
+        raises StorageError or OSError where there is none."""
+        found = artifacts.read(self.folder / "summary.json", artifacts.Training)
+        return found.model_copy(update={"condition": self.name})
 
     @property
     def stopped_at_minutes(self) -> float | None:
@@ -193,7 +195,7 @@ class FineTuned(System):
         if self.condition.given == "nothing":
             return Decoder(self.folder, level, self.generation)
         if self.condition.given == "predicted":
-            other: Level = "text" if level == "words" else "words"
+            other = self.condition.given_level
             there = folder(self.folder.parents[2], other, self.task, self.seed)
             first = Decoder(there, other, self.generation)
         return GivenDecoder(self.folder, level, self.generation, first)

@@ -15,6 +15,7 @@ from typing import Any
 from giellm_utils.core.answer import Answer
 from giellm_utils.core.conditions import CONDITIONS, folder, Look
 from giellm_utils.core.schema import Level, Record, Task
+from giellm_utils.formats.base import FormatError
 from giellm_utils.formats.slg import SlgFormat
 from giellm_utils.inference.config import GenerationConfig
 from giellm_utils.models.spec import ModelConfig, statement
@@ -30,13 +31,17 @@ class SlgFramework(System):
     """An encoder and decoder trained on one dataset in `run`/joint/<task>/seed-<n>, kept and resumed there.
 
     `name`: of its profile; its rows stand under slg-… with what was decoded otherwise than published. Raises
-    FormatError for a task that format slg is not defined for.
+    FormatError for a task that format slg is not defined for, and for a profile of another format.
     """
 
     level: Level = "joint"
 
-    def __init__(self, task: Task, *, name: str, run: Path, seed: int, model: ModelConfig,
+    def __init__(self, task: Task, *, name: str, run: Path, seed: int, format_name: str, model: ModelConfig,
                  training: TrainingConfig, generation: GenerationConfig) -> None:
+        if format_name != SlgFormat.name:
+            raise FormatError(f"system {NAME} is trained on format {SlgFormat.name}, and profile {name} has "
+                              f"format {format_name}; take profile slg-t5-ja, or set format.name to "
+                              f"{SlgFormat.name}")
         self.format, self.run, self.seed = SlgFormat(task), run, seed
         self.model, self.training, self.generation = model, training, generation
         ending, said = {"grammar": ("-grammar", ", under our grammar"), "forced": ("", ""),
@@ -69,18 +74,23 @@ class SlgFramework(System):
     def fit(self, records: Sequence[Record]) -> None:
         """Train on the records of the splits of training.splits, unless that is done already.
 
-        Raises TrainingFailed, ConfigError, ModelError.
+        Raises TrainingFailed, also where training.minutes stopped it; ConfigError, ModelError.
         """
         from giellm_utils.models.load import load_tokenizer
+        from giellm_utils.training.launch import TrainingFailed
         from giellm_utils.training.sequences import budget, build, token_costs
 
         task = self.format.task.name
         targets = token_costs(load_tokenizer(self.model), build({task: self.format}, records, "joint"))
-        self.trained = FineTuned(
+        trained = FineTuned(
             CONDITIONS["joint"], folder(self.run, "joint", task, self.seed), {task: self.format}, task=task,
             seed=self.seed, model=self.model, training=self.training, generation=self.generation,
             budgets={task: {"joint": budget(targets["target"])}})
-        self.trained.fit(records)
+        trained.fit(records)
+        if (done := trained.summary).stopped_by_minutes:
+            raise TrainingFailed(f"{self.name} on {task} was stopped by training.minutes after {done.steps} "
+                                 f"of {done.planned_steps} steps: raise it and run again, and it goes on")
+        self.trained = trained
 
     def predict(self, records: Sequence[Record]) -> list[Answer]:
         """Raises NotFittedError before `fit`, GenerationError where decoding passes generation.minutes."""

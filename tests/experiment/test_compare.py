@@ -62,6 +62,9 @@ def test_what_cannot_be_compared_is_said(tmp_path):
         compare_runs(a, made_run(tmp_path / "b", [1, 0], 3, first=1))
     with pytest.raises(StageError, match="no scores of condition joint"):
         compare_runs(a, tmp_path)
+    artifacts.write(a / "03_train" / "trainings.json", TrainingsFile([training("text", task="t")]))
+    with pytest.raises(StageError, match="has no training of condition joint, only of text: run its profile"):
+        compare_runs(a, made_run(tmp_path / "b", [1, 0], 3))
     (a / "03_train" / "manifest.json").write_text("{")
     with pytest.raises(StorageError, match="manifest.json, line 1: not JSON"):
         compare_runs(a, made_run(tmp_path / "b", [1, 0], 3))

@@ -34,6 +34,16 @@ def test_a_run_refuses_what_memory_cannot_hold_unless_forced(monkeypatch):
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("name, tokens, targets", [("text-given", 77, 10), ("words-given-gold", 77, 5)])
+def test_a_level_in_the_prompt_is_counted(name, tokens, targets):
+    """By hand: 20 + 3 + 2 and 5 + 1, 30 + 4 + 2 and 9 + 1 for the words; the text label the other way."""
+    costs = TokensFile({"scnm": {"text": TokenCosts(prompt=[20, 30], target=[3, 4], budget=6),
+                                 "words": TokenCosts(prompt=[20, 30], target=[5, 9], budget=12)}})
+    records = [Record(str(i), "scnm", "文", "社会", split="train") for i in range(2)]
+    work = counted_work(load_profile("smoke", {"training.conditions": [name]}), costs, records)
+    assert (work.tokens, work.longest, work.longest_targets) == (tokens, 46, targets)
+
+
 @pytest.mark.parametrize("name, machine", [("giellm-7b", "8xA800-80GB"), ("giellm-13b-jp", "1xA800-80GB")])
 def test_the_committed_plans_are_what_is_computed_today(name, machine, tmp_path, monkeypatch):
     """From the published configurations alone: no run, no weights, no network."""

@@ -21,12 +21,14 @@ from giellm_utils.formats.base import FormatError
 from giellm_utils.formats.registry import make_format
 from giellm_utils.inference.config import GenerationConfig
 from giellm_utils.inference.extractor import Extractor
+from giellm_utils.models.load import model_path
 from giellm_utils.models.spec import ModelConfig
 from giellm_utils.reporting import beside_paper
 from giellm_utils.systems.floors import NotFittedError
 from giellm_utils.systems.registry import entries
 from giellm_utils.systems.slg import SlgFramework
 from giellm_utils.training.config import TrainingConfig, TrainingJob
+from giellm_utils.training.launch import TrainingFailed
 from support import encoders
 from support.experiments import run_stages, write_profile
 from support.models import SCRATCH_T5
@@ -40,7 +42,7 @@ FORCED = {"batch_size": 4, "first_token": "forced"}
 
 
 def system(run: Path, task: str = "scnm", model: ModelConfig = SCRATCH_T5, **generation) -> SlgFramework:
-    return SlgFramework(TASKS[task], name="slg-tiny", run=run, seed=7, model=model,
+    return SlgFramework(TASKS[task], name="slg-tiny", run=run, seed=7, format_name="slg", model=model,
                         training=TrainingConfig(**TRAINING),
                         generation=GenerationConfig(**{**FORCED, **generation}))
 
@@ -97,22 +99,45 @@ def test_what_it_is_not_defined_for(tmp_path):
     assert system(tmp_path, "scpos-adj").format.name == "slg"
 
 
+def test_a_training_that_the_clock_stopped_answers_nothing_and_goes_on(in_process, tmp_path):
+    made = system(tmp_path)
+    made.training = made.training.model_copy(update={"minutes": 1e-9})
+    with pytest.raises(TrainingFailed, match=r"slg-tiny on scnm was stopped by training.minutes after \d of"):
+        made.fit(RECORDS)
+    with pytest.raises(NotFittedError):
+        made.predict(TEN)
+    again = system(tmp_path)
+    again.fit(RECORDS)
+    assert again.trained.summary.steps == 8 and len(again.predict(TEN)) == 10
+
+
 def test_the_command_fills_the_papers_cell(in_process, tmp_path, monkeypatch):
     """`giellm evaluate --system slg --profile …` trains, and leaves a row that the paper's table finds."""
     monkeypatch.setenv("GIELLM_RUNS_DIR", str(tmp_path / "runs"))
+    folder = tmp_path / "home" / "my-t5"
+    folder.parent.mkdir()
+    folder.symlink_to(model_path(SCRATCH_T5), target_is_directory=True)
     profile = write_profile(tmp_path, {"name": "slg-t5-ja", "model": {"id": "scratch-t5"},
                                        "training": TRAINING, "generation": FORCED})
     argv = ["evaluate", "--system", "slg", "--profile", profile, "--task", "scnm", "--out",
-            str(tmp_path / "results")]
+            str(tmp_path / "results"), "--set", f"model.id={folder}"]
+    refused = CliRunner().invoke(app, argv)
+    assert isinstance(refused.exception, FormatError) and in_process.trained == []
+    assert "trained on format slg, and profile slg-t5-ja has format giellm" in str(refused.exception)
+    argv += ["--set", "format.name=slg"]
     for more in ([], ["--set", "generation.constrained=only"]):
+        monkeypatch.setattr("sys.argv", ["giellm", *argv, *more])
         done = CliRunner().invoke(app, [*argv, *more])
         assert done.exit_code == 0, (done.output, done.exception)
     assert in_process.trained == ["joint"]
+    # The profile's own run has a joint/scnm/seed-42, too.
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == ["slg-t5-ja.slg"]
     path = result_path(tmp_path / "results", "slg-t5-ja", "embedded", "scnm")
     row = artifacts.read(path, SystemResult)
     assert (row.entry, row.settings["format"], row.settings["decoding"]) == ("slg", "slg", "forced")
     assert row.fit_seconds > 0 and row.predict_seconds > 0 and row.n_test == 6
     assert str(tmp_path) not in json.dumps(row.settings)
+    assert "model.id=my-t5" in row.command and str(folder) not in row.command
     found = [x for x in beside_paper.lines(beside_paper.measured(tmp_path / "results"), ["scnm"]) if x.ours]
     assert [(x.system, x.ours.system) for x in found] == [
         ("SLG Framework", "slg-t5-ja"), ("", "slg-t5-ja-grammar")]
