@@ -30,8 +30,8 @@ def push(folder: Annotated[Path, typer.Argument(help="A training: runs/NAME/join
     """Show what would be published and why it may be or not; publish it with --upload.
 
     Weights (safetensors only), tokenizer, a model card, and the licences. The token is taken from the
-    environment (HF_TOKEN) alone. Not run against the real Hub, only against a local stand-in. Exit code 1:
-    it may not be published.
+    environment (HF_TOKEN) alone. Not run against the real Hub, only against a local stand-in. Exit code: 1
+    where it is shown that it may not be published, 2 where --upload or --to is refused for that or fails.
     """
     from giellm_utils.experiment.release import gather, sizes, write_folder
     from giellm_utils.experiment.release_card import notice, readme

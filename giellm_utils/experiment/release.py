@@ -1,7 +1,8 @@
 """What of a finished training may be published, and what would be: `giellm push`.
 
 Weights go out only where the rights of everything they learned from are known and allow it: of the data, by
-the manifest of the very training; of the base model, by terms that travel with it. Safetensors only.
+the manifest of the very training; of the base model, by terms that travel with it, and it is none that was
+trained here. Safetensors only.
 """
 
 from __future__ import annotations
@@ -81,8 +82,12 @@ def gather(folder: Path, *, base: str | None = None, terms: Sequence[Path] = (),
     run, manifest = _stage_03(training)
     origin = base_terms(card.base, terms, licence)
     origin = origin._replace(owner=base or origin.owner)
-    data = {task: p for task, p in manifest.data.items() if task in card.tasks} if manifest else {}
+    # All of the run's: the manifest vouches for the weights, not for what the card says of their tasks.
+    data = dict(manifest.data) if manifest else {}
     against = _against_data(card, data, known=manifest is not None)
+    if (Path(card.base.id) / CARD).is_file():
+        against.append(f"its base model is a folder with a {CARD}, so trained on data that nothing here "
+                       "vouches for; push a model whose base is a published one")
     against += [origin.lacking] if origin.lacking else []
     known = base or card.base.id
     if _is_path(known):

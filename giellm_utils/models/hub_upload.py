@@ -45,8 +45,8 @@ def upload(repo: str, files: Mapping[str, Path | bytes], message: str, *, privat
     `private` or not, where there is none.
 
     The token comes from the environment (HF_TOKEN) and from nowhere else. Files that the repository has and
-    `files` has not stay as they are. Raises PushError: without token or network, where the Hub refuses, and
-    where one of `files` is there already and not to be `replace`d.
+    `files` has not stay as they are. Raises PushError: without token or network, where the Hub refuses or its
+    answer to the commit is lost, and where one of `files` is there already and not to be `replace`d.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
@@ -57,6 +57,7 @@ def upload(repo: str, files: Mapping[str, Path | bytes], message: str, *, privat
     if not is_reachable():
         raise PushError("the Hub cannot be reached (or HF_HUB_OFFLINE is set): nothing was uploaded")
     api = HfApi(token=token)
+    sent = False
     try:
         api.create_repo(check_repo(repo), private=private, exist_ok=True)
         info = api.model_info(repo)
@@ -66,14 +67,23 @@ def upload(repo: str, files: Mapping[str, Path | bytes], message: str, *, privat
         if there and not replace:
             raise PushError(f"{repo} holds {', '.join(there)} already: give --replace to commit over "
                             f"{'them' if len(there) > 1 else 'it'} (what is there stays in its history)")
+        operations = [CommitOperationAdd(name, content) for name, content in files.items()]
+        sent = True
         # The parent makes a commit fail where someone else was quicker.
-        done = api.create_commit(
-            repo, [CommitOperationAdd(name, content) for name, content in files.items()],
-            commit_message=message, parent_commit=info.sha)
+        done = api.create_commit(repo, operations, commit_message=message, parent_commit=info.sha)
     except PushError:
         raise
     except Exception as error:  # the Hub's client raises over a dozen kinds
         said = " ".join(str(error).split()).replace(token, "…")[:200]
-        raise PushError(f"{repo}: the Hub did not take it ({type(error).__name__}: {said}); no commit was "
-                        "made, and the same command tries again") from error
+        said = f"{type(error).__name__}: {said}"
+        if sent and not _refused(error):
+            raise PushError(f"{repo}: the Hub did not confirm the commit ({said}), which may stand all the "
+                            "same: look at the repository before you give the command again") from error
+        raise PushError(f"{repo}: the Hub did not take it ({said}); no commit was made, and the same command "
+                        "tries again") from error
     return Uploaded(done.commit_url, bool(info.private))
+
+
+def _refused(error: Exception) -> bool:
+    """Whether the Hub itself said no; after a timeout or a fault of its own it may have said yes."""
+    return getattr(getattr(error, "response", None), "status_code", 500) < 500

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from giellm_utils.cli.main import app
 from giellm_utils.core.files import sha256
+from giellm_utils.models import hub_upload
 from giellm_utils.models.hub_upload import check_repo, PushError
 from support.experiments import InProcess, run_stages, write_profile
 from support.hub import FakeHub, run_with
@@ -90,6 +92,33 @@ def test_what_keeps_it_from_the_hub_is_one_sentence(trained, tmp_path):
         hub.public.add(REPO)
         assert "is public: give --public" in said(HF_TOKEN=hub.token)
     assert "cannot be reached" in said(HF_TOKEN="hf_write", HF_HUB_OFFLINE="1")
+
+
+def test_a_commit_whose_answer_is_lost_may_stand(monkeypatch):
+    import httpx
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    def said(error: Exception) -> str:
+        def fail(*_: object, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(HfApi, "create_commit", fail)
+        with pytest.raises(PushError) as caught:
+            hub_upload.upload(REPO, {"a": b"x"}, "m", private=True, replace=False)
+        return str(caught.value)
+
+    def answered(status: int) -> Exception:
+        request = httpx.Request("POST", "https://hub.invalid")
+        return HfHubHTTPError("it said no", response=httpx.Response(status, request=request))
+
+    monkeypatch.setenv("HF_TOKEN", "hf_write")
+    monkeypatch.setattr(hub_upload, "is_reachable", lambda: True)
+    monkeypatch.setattr(HfApi, "create_repo", lambda *_, **__: None)
+    monkeypatch.setattr(HfApi, "model_info", lambda *_: SimpleNamespace(private=True, siblings=[], sha="0"))
+    for error in (httpx.ReadTimeout("timed out"), answered(504)):
+        assert "did not confirm the commit" in said(error) and "no commit was made" not in said(error)
+    assert "no commit was made, and the same command tries again" in said(answered(412))
 
 
 def test_a_folder_in_the_place_of_the_hub(trained, tmp_path):

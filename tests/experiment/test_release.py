@@ -72,6 +72,25 @@ def test_data_that_must_not_be_passed_on_keep_the_weights_here(trained):
     assert "it learned from scnm (JRTE; CC BY-NC-SA 4.0), which must not be passed on" in said
 
 
+def test_a_card_without_a_task_hides_no_data(trained):
+    """giellm.json can be written by hand; the manifest lists what the run trained on."""
+    path = trained.parents[2] / "03_train" / "manifest.json"
+    manifest = artifacts.read(path, Manifest)
+    other = manifest.data["scnm"].model_copy(update={"redistributable": False, "title": "JRTE"})
+    artifacts.write(path, manifest.model_copy(update={"data": {**manifest.data, "jrte": other}}))
+    assert "it learned from jrte (JRTE; " in refusal(gather(trained))
+
+
+def test_a_base_that_was_trained_here_keeps_the_weights_here(trained, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("LICENSE", CARD):
+        (folder / name).write_text("{}", "utf-8")
+    change_base(trained, str(folder))
+    said = refusal(gather(trained, base="org/x", licence="apache-2.0"))
+    assert "its base model is a folder with a giellm.json" in said
+
+
 def test_weights_that_no_manifest_lists_keep_here_too(trained):
     """Retrained by hand, copied away, or another stage 03 since: nothing says what they learned from."""
     save_file({"w": torch.zeros(2)}, trained / "model" / "model.safetensors")
