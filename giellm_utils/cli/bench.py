@@ -101,10 +101,14 @@ def memory(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus) o
     if not all(part.strip().isdecimal() and int(part) for part in batches.split(",")):
         raise ConfigError(f"--batches {batches}: write numbers of sequences with commas, such as 2,8")
     chosen = listed(models, "models", (*benchmark.MODELS, "scratch")) if models else benchmark.MODELS
+    cases = chosen, listed(methods, "methods", benchmark.METHODS), [int(n) for n in batches.split(",")]
     path = out / f"scnm-{source.value}.json"
-    found = benchmark.run(source.value, chosen, listed(methods, "methods", benchmark.METHODS),
-                          [int(part) for part in batches.split(",")], steps=steps, seed=seed,
-                          keep=lambda file: artifacts.write(path, file))
+    benchmark.check_replaced(path, *cases)
+    # A run cut short leaves its cases there, and the results as they were.
+    part = path.with_name(f"{path.name}.part")
+    found = benchmark.run(source.value, *cases, steps=steps, seed=seed,
+                          keep=lambda file: artifacts.write(part, file))
+    part.replace(path)
     typer.echo(memory_table(found.model_dump(mode="json")))
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
 from giellm_utils.cli.bench import bench_app
 from giellm_utils.core import artifacts
-from giellm_utils.core.plan_record import MemoryFile
+from giellm_utils.core.plan_record import Memory, MemoryCase, MemoryFile, Moment, PARTS
 from giellm_utils.core.settings import ConfigError
 from giellm_utils.data.registry import load_dataset
 from giellm_utils.experiment.benchmarks import memory
 from giellm_utils.experiment.benchmarks.training import BenchError
 from giellm_utils.formats.registry import make_format
-from giellm_utils.models.spec import ModelConfig
+from giellm_utils.models.spec import ModelConfig, statement
 from giellm_utils.training.planning.architecture import architecture, find_config
 from giellm_utils.training.sequences import build
 from support.models import SCRATCH
@@ -69,6 +70,35 @@ def test_faults_are_one_sentence(scratch_cache, tmp_path, monkeypatch):
     assert "give fewer steps" in fault("--models", "scratch", "--steps", "10000")
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, -9, "", ""))
     assert "exit code -9: it said nothing; memory ran out?" in fault("--models", "scratch", "--steps", "2")
+
+
+def test_only_a_whole_run_takes_the_place_of_results(scratch_cache, tmp_path, monkeypatch):
+    path = tmp_path / "scnm-embedded.json"
+    many = {"total": 0}
+    planned = Memory(moment=get_args(Moment)[0], **dict.fromkeys(PARTS, 1))
+
+    def case(model, method, rows, batch, *_):
+        many["total"] += 1
+        if many["total"] > 3:
+            raise BenchError("cut short")
+        return MemoryCase(model=statement(model), parameters=1, method=method, batch=batch, longest=1,
+                          longest_targets=1, steps=2, predicted=planned, measured=many["total"]), 1
+
+    def bench(batches: str):
+        return CliRunner().invoke(bench_app, [
+            "memory", "--source", "embedded", "--models", "scratch", "--methods", "lora", "--steps", "2",
+            "--batches", batches, "--out", str(tmp_path)])
+
+    monkeypatch.setattr(memory, "_case", case)
+    assert bench("2,4").exit_code == 0 and [p.name for p in tmp_path.iterdir()] == [path.name]
+    before = path.read_bytes()
+    assert isinstance(bench("2,4").exception, BenchError) and path.read_bytes() == before
+    assert len(artifacts.read(tmp_path / "scnm-embedded.json.part", MemoryFile).cases) == 1
+    many["total"] = 0
+    fewer = bench("2").exception
+    assert isinstance(fewer, ConfigError) and "lora, batch 4, which would not be measured anew" in str(fewer)
+    assert path.read_bytes() == before and many["total"] == 0
+    assert bench("2,4,8").exit_code == 0 and path.read_bytes() != before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="VmHWM is Linux's")

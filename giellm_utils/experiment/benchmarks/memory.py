@@ -17,6 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from giellm_utils.core import artifacts
+from giellm_utils.core.paths import shown
 from giellm_utils.core.plan_record import MemoryCase, MemoryFile, Method
 from giellm_utils.core.settings import ConfigError
 from giellm_utils.data.registry import load_dataset
@@ -49,9 +51,21 @@ class Rows(NamedTuple):
     work: Work
 
 
+def check_replaced(path: Path, models: Sequence[str], methods: Sequence[Method],
+                   batches: Sequence[int]) -> None:
+    """Raises ConfigError where the file at `path` holds a case that these do not measure anew."""
+    before = artifacts.read(path, MemoryFile).cases if path.exists() else []
+    anew = set(product((statement(ModelConfig(id=name)) for name in models), methods, batches))
+    lost = [c for c in before if (c.model, c.method, c.batch) not in anew]
+    if lost:
+        raise ConfigError(f"{shown(path)} holds {lost[0].model}, {lost[0].method}, batch {lost[0].batch}, "
+                          "which would not be measured anew; measure all that it holds, or give another "
+                          "folder with --out")
+
+
 def run(source: str, models: Sequence[str], methods: Sequence[Method], batches: Sequence[int], *, steps: int,
         seed: int, keep: Callable[[MemoryFile], Any]) -> MemoryFile:
-    """A file of results/memory; `keep` gets it after each case, so that a kill loses one case.
+    """A file of results/memory; `keep` gets what there is of it after each case, so that a kill loses one.
 
     Raises ConfigError for too few sequences, ModelError for a model that cannot be had, BenchError where a
     training ends badly.
