@@ -15,7 +15,7 @@ from giellm_utils.core.calibration_report import FOLDER, Reliability
 def calibrate(
         run: Annotated[str, typer.Argument(
             help="Folder below runs/ of a run, or of one training (mre-dev/scnm/joint/scnm/seed-101); "
-            "trained with training.splits=[train].")],
+            "trained without the split that is asked about.")],
         task: Annotated[list[str] | None, typer.Option(
             "--task", "-t", help="One of the model's tasks; again for another. Default: all.")] = None,
         condition: Annotated[str, typer.Option(help="Which trained system of a run.")] = "joint",
