@@ -38,7 +38,13 @@ def trained(tmp_path, scratch_cache):
 
 def start(folder) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", RUN, "-", "--model", str(folder)], stdin=subprocess.PIPE,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ})
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ},
+                            preexec_fn=_hears_interrupts)
+
+
+def _hears_interrupts() -> None:
+    """Tests that a shell started in the background ignore SIGINT, and what they start would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_each_line_is_answered_before_the_next_is_sent(trained):

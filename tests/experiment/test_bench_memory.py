@@ -35,7 +35,7 @@ def test_each_case_is_planned_trained_and_kept(scratch_cache, tmp_path):
     assert done.exit_code == 0, (done.output, done.exception)
     file = artifacts.read(tmp_path / "scnm-embedded.json", MemoryFile)
     [case] = file.cases
-    assert (case.method, case.batch, case.steps, file.threads) == ("lora", 4, 2, 1) and file.git
+    assert (case.method, case.batch, case.steps) == ("lora", 4, 2) and file.threads >= 1 and file.git
     row = "| tiny model from scratch (tests only) | 0 × 10⁶ | LoRA | 4 |"
     assert case.predicted.total > 0 and row in done.output
     # A Python with torch in it, and a toy model.
