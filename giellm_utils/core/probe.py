@@ -53,4 +53,9 @@ class Probe(Artifact):
         return self
 
     def path(self, folder: Path) -> Path:
-        return folder / self.task / self.condition / f"probe-{self.seed}.json.gz"
+        return probe_path(folder, self.task, self.condition, self.seed)
+
+
+def probe_path(folder: Path, task: str, condition: str, seed: int) -> Path:
+    """Where one training's probe lies below the folder of cells."""
+    return folder / task / condition / f"probe-{seed}.json.gz"

@@ -20,7 +20,7 @@ from giellm_utils.core import conditions
 from giellm_utils.core.answer import Answer
 from giellm_utils.core.cells import MAIN
 from giellm_utils.core.files import write_json_gz
-from giellm_utils.core.probe import Probe, Told
+from giellm_utils.core.probe import Probe, probe_path, Told
 from giellm_utils.core.schema import Level, Record, Task
 from giellm_utils.data.corpus import sample
 from giellm_utils.data.splits import text_sha1
@@ -60,13 +60,9 @@ def probeable(grid: Grid, runs: Path, cells: Path) -> Iterator[Address]:
             continue
         training = conditions.folder(run_of(address, runs / grid.name), condition.name,
                                      task_of(address.dataset), address.seed)
-        if (training / "summary.json").exists() and not path_of(address, cells).exists():
+        path = probe_path(cells, address.dataset, address.condition, address.seed)
+        if (training / "summary.json").exists() and not path.exists():
             yield address
-
-
-def path_of(address: Address, cells: Path) -> Path:
-    """Where a cell's probe lies."""
-    return cells / address.dataset / address.condition / f"probe-{address.seed}.json.gz"
 
 
 def run(grid: Grid, runs: Path, cells: Path, documents: int, show: Show = print) -> int:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from giellm_utils.models.pieces import PieceIndex
 
 
-class DecodingError(GiellmError, ValueError):
-    """A text that a model cannot be asked about; the message says why and what to do."""
+class NoGoldError(GiellmError, ValueError):
+    """A text without the gold that its prompt should give; the message says what to do."""
 
 
 class Decoded(artifacts.Artifact):
@@ -279,9 +279,9 @@ class GivenDecoder(Decoder):
         super().write(records, task, decoding, path, show)
 
     def prompt(self, fmt: Format, record: Record) -> str:
-        """What the model reads of a record. Raises DecodingError for one without gold where that is given."""
+        """What the model reads of a record. Raises NoGoldError for one without gold where that is given."""
         if not self.first and not record.label:
-            raise DecodingError(f"record {record.id or record.text[:20]!r} has no gold that could be given: "
+            raise NoGoldError(f"record {record.id or record.text[:20]!r} has no gold that could be given: "
                                 "use the condition in which the other level is predicted")
         given = self.said[record.id] if self.first else gold_answer(record)
         return fmt.prompt_given(record.text, self.level, given)

@@ -1,8 +1,8 @@
 """Training an encoder and decoder (T5): the prompt goes to the encoder, the target to the decoder.
 
 The SLG Framework's procedure (Gan, Zhang, Mori 2023, arXiv 2306.15978), but for one thing: in the authors'
-code the decoder reads the target from its first token on, and never learns to write that one, which is why
-their Constraint Mechanism must force it. Here the first token is learned as well, as T5 is meant to be used.
+code the decoder reads the target from its first token on and never learns to write that one, which may be
+why their Constraint Mechanism forces it. Here the first token is learned as well, as T5 is meant to be used.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, HealthCheck, settings
 from hypothesis import strategies as st
-from llguidance import LLTokenizer
 from tokenizers import decoders, models, Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -20,9 +19,7 @@ from giellm_utils.data.registry import load_dataset, TASKS
 from giellm_utils.formats.giellm import GiellmFormat
 from giellm_utils.formats.grammar import item_bounds
 from giellm_utils.inference.matcher import GrammarError, OutputConstraint, OutputMatcher
-
-#: One token a byte, so that a path of tokens is a byte string.
-BYTES = LLTokenizer("byte")
+from support.grammars import accepted, BYTES
 
 SPAN = GiellmFormat(Task("span", "", ("p", "q"), (Part("k", "I", ("x", "xy")),), none="a"))
 WORD = GiellmFormat(Task("word", "", ("p",), (Part("k", "aab", ("x",)),), none="n"))
@@ -51,28 +48,6 @@ def writable(fmt: GiellmFormat, level: Level, text: str, max_items: int) -> set[
         choices.append([seq for n in range(max_items + 1) for seq in product(items, repeat=n)])
     words = [fmt.words(item for seq in chosen for item in seq) for chosen in product(*choices)]
     return {w + head if fmt.words_first else head + w for head in heads for w in words}
-
-
-def accepted(matcher: OutputMatcher) -> set[str]:
-    """Every output `matcher` accepts, by walking all allowed bytes; the language is finite."""
-    inner, found, stack = matcher.matcher, set(), []
-
-    def walk() -> None:
-        ids = matcher.allowed_ids().tolist()
-        assert ids, "a dead end: nothing may follow, not even the end"
-        assert (BYTES.eos_token in ids) == matcher.is_complete()
-        if matcher.is_complete():
-            found.add(bytes(stack).decode("utf-8"))
-        for token in ids:
-            if token != BYTES.eos_token:
-                matcher.consume(token)
-                stack.append(token)
-                walk()
-                stack.pop()
-                assert inner.rollback(1)
-
-    walk()
-    return found
 
 
 def check_equal(fmt: GiellmFormat, level: Level, text: str, max_items: int) -> int:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from llguidance import LLTokenizer
 
 from giellm_utils.core.schema import Item, Part, Task
 from giellm_utils.data.registry import load_dataset, TASKS
 from giellm_utils.formats.base import FormatError
 from giellm_utils.formats.registry import make_format
 from giellm_utils.inference.guidance import guidance_tokenizer
-from giellm_utils.inference.matcher import GrammarError, OutputConstraint, OutputMatcher
+from giellm_utils.inference.matcher import GrammarError, OutputConstraint
+from support.grammars import accepted, BYTES
 from support.models import t5_tokenizer
 
-BYTES = LLTokenizer("byte")
 TASK = Task("span", "", ("p", "q"), (Part("k", "I", ("x", "xy")),), none="a")
 SCPOS = TASKS["scpos-n"]
 
@@ -26,27 +25,6 @@ def writable(fmt, text: str, most: int) -> set[str]:
     items = [Item("k", label, (span,)) for label in fmt.part.labels for span in spans if ":" not in span]
     return {fmt.mark(label) + fmt.word + fmt.write_items(fmt.part, chosen) for label in fmt.task.text_labels
             for n in range(most + 1) for chosen in product(items, repeat=n)}
-
-
-def accepted(matcher: OutputMatcher) -> set[str]:
-    """Every output `matcher` accepts, by walking all allowed bytes."""
-    found, stack = set(), []
-
-    def walk() -> None:
-        ids = matcher.allowed_ids().tolist()
-        assert ids, "a dead end: nothing may follow, not even the end"
-        if matcher.is_complete():
-            found.add(bytes(stack).decode("utf-8"))
-        for token in ids:
-            if token != BYTES.eos_token:
-                matcher.consume(token)
-                stack.append(token)
-                walk()
-                stack.pop()
-                assert matcher.matcher.rollback(1)
-
-    walk()
-    return found
 
 
 @pytest.mark.parametrize("name", ["slg", "usa"])

@@ -21,7 +21,7 @@ from giellm_utils.inference.predictions import read_answers
 from giellm_utils.models.bundle import BundleError, read_card
 from giellm_utils.models.spec import ModelConfig
 from giellm_utils.models.tokens import schema_tokens
-from giellm_utils.systems.decoder import Decoder, DecodingError, read_decoded
+from giellm_utils.systems.decoder import Decoder, NoGoldError, read_decoded
 from giellm_utils.systems.finetuned import ENTRIES, FineTuned
 from giellm_utils.systems.fingerprints import digest
 from giellm_utils.systems.registry import entries
@@ -277,7 +277,7 @@ def test_a_level_in_the_prompt_is_gold_in_training_and_said_by_the_other_model_a
     asked.clear()
     unread = [Record(r.id, "scnm", r.text, "") for r in test]
     assert given.predict(unread) and {a for _, _, a in asked} <= {*said, *alone.predict(unread)}
-    with pytest.raises(DecodingError, match="has no gold that could be given"):
+    with pytest.raises(NoGoldError, match="has no gold that could be given"):
         gold.predict(unread)
     gold.decoder.answers(test, "scnm", "free")
     assert {a for _, _, a in asked} >= {gold_answer(r) for r in test}
