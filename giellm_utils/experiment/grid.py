@@ -30,7 +30,7 @@ from giellm_utils.experiment.environment import git_revision
 from giellm_utils.experiment.profile import Profile
 from giellm_utils.experiment.system_row import machine
 from giellm_utils.experiment.train import fine_tuned
-from giellm_utils.experiment.trial_data import NAMES, trial_dataset
+from giellm_utils.experiment.trial_data import NAMES, task_of, trial_dataset
 from giellm_utils.formats.config import FormatConfig
 from giellm_utils.formats.registry import make_format
 from giellm_utils.inference.config import GenerationConfig
@@ -55,13 +55,16 @@ class GridStage(Section):
 
     `arm`: of its cells (core.cells), main where the budget is the experiment's. `texts`: trained on at most
     so many, the first by text hash. `training`: keys of the experiment's section that are others here,
-    whatever was chosen for a condition.
+    whatever was chosen for a condition; `by_condition`: those that are others for one condition alone.
+    `together`: a condition and seed have one training on all the datasets, and a cell on each.
     """
 
     name: str
     arm: str = Field(MAIN, pattern=SLUG)
     texts: int | None = Field(None, ge=1)
     training: dict[str, Any] = Field(default_factory=dict)
+    by_condition: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    together: bool = False
     datasets: list[str] = Field(min_length=1)
     conditions: list[str] = Field(min_length=1)
     seeds: list[int] = Field(min_length=1)
@@ -80,6 +83,25 @@ class GridStage(Section):
         for name in names:
             conditions.get_condition(name)
         return names
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> GridStage:
+        if unknown := [name for name in self.by_condition if name not in self.conditions]:
+            raise ValueError(f"stage {self.name}: by_condition names {unknown[0]}, which is none of its "
+                             "conditions")
+        tasks = [task_of(name) for name in self.datasets]
+        if self.together and len(set(tasks)) < len(tasks):
+            raise ValueError(f"stage {self.name} is trained together and names two datasets of one task: "
+                             "leave one out")
+        if self.together and self.texts:
+            raise ValueError(f"stage {self.name} is trained together on all texts of its datasets: leave "
+                             "texts out")
+        return self
+
+    @property
+    def is_of_its_own(self) -> bool:
+        """Whether it trains in another way than the experiment says."""
+        return bool(self.texts or self.training or self.by_condition or self.together)
 
 
 class Grid(Section):
@@ -103,8 +125,7 @@ class Grid(Section):
     @model_validator(mode="after")
     def _arms_are_apart(self) -> Grid:
         for stage in self.stages:
-            other = stage.texts is not None or stage.training
-            if other and stage.arm == MAIN:
+            if stage.is_of_its_own and stage.arm == MAIN:
                 raise ValueError(f"stage {stage.name} trains in another way than the experiment: give it an "
                                  "arm of its own")
             for condition in stage.conditions:
@@ -117,12 +138,13 @@ class Grid(Section):
         """The section `training` with what the stage says and what was chosen for `condition`; raises
         ValueError for a bad key."""
         return TrainingConfig.model_validate({**self.training.model_dump(), "conditions": [condition],
-                                              **self.chosen.get(condition, {}), **stage.training})
+                                              **self.chosen.get(condition, {}), **stage.training,
+                                              **stage.by_condition.get(condition, {})})
 
-    def profile(self, address: Address, task: str) -> Profile:
+    def profile(self, address: Address, tasks: list[str]) -> Profile:
         """One cell as a run of its own."""
         return Profile(name=self.name, description=str(address), seed=address.seed,
-                       data=DataConfig(tasks=[task], source="open"), format=self.format, model=self.model,
+                       data=DataConfig(tasks=tasks, source="open"), format=self.format, model=self.model,
                        training=self.training_of(address.condition, address.stage),
                        generation=self.generation)
 
@@ -141,6 +163,11 @@ class Address(NamedTuple):
 
     def path(self, cells: Path) -> Path:
         return cells / f"{self}.json.gz"
+
+    @property
+    def learned_from(self) -> list[str]:
+        """The datasets of its training."""
+        return self.stage.datasets if self.stage.together else [self.dataset]
 
 
 @dataclass(frozen=True)
@@ -182,8 +209,10 @@ def queue(grid: Grid) -> Iterator[Address]:
 def settings(grid: Grid, address: Address) -> dict[str, Any]:
     """All that a cell depends on besides its data and code, ready for JSON."""
     training = grid.training_of(address.condition, address.stage).model_dump(mode="json")
-    fewer = {"texts": address.stage.texts} if address.stage.texts else {}
-    return {**fewer, "format": grid.format.model_dump(mode="json"),
+    own = {"texts": address.stage.texts} if address.stage.texts else {}
+    if address.stage.together:
+        own["together"] = address.learned_from
+    return {**own, "format": grid.format.model_dump(mode="json"),
             "model": grid.model.model_dump(mode="json"),
             "training": {key: training[key] for key in LEARNED_FROM},
             "batch_size": grid.generation.batch_size, "vocabulary": grid.generation.vocabulary,
@@ -237,17 +266,18 @@ def run(grid: Grid, runs: Path, cells: Path, *, cells_at_most: int | None = None
     return finished
 
 
-def system_of(grid: Grid, address: Address, runs: Path, dataset: Dataset) -> FineTuned:
-    """The system of one cell, trained or not, below `runs`."""
-    formats = {dataset.task.name: make_format(grid.format.name, dataset.task)}
-    costs = costs_and_budgets(load_tokenizer(grid.model), formats, dataset.records)
-    return fine_tuned(grid.profile(address, dataset.task.name), run_of(address, runs), address.condition,
+def system_of(grid: Grid, address: Address, runs: Path, datasets: Sequence[Dataset]) -> FineTuned:
+    """The system of one cell, trained on `datasets` or not yet, below `runs`."""
+    formats = {d.task.name: make_format(grid.format.name, d.task) for d in datasets}
+    costs = costs_and_budgets(load_tokenizer(grid.model), formats, [r for d in datasets for r in d.records])
+    return fine_tuned(grid.profile(address, list(formats)), run_of(address, runs), address.condition,
                       formats, costs)
 
 
 def run_of(address: Address, runs: Path) -> Path:
     """The folder below `runs` in which a cell's training has its address."""
-    return runs / address.dataset / ("" if address.stage.arm == MAIN else address.stage.arm)
+    own = runs if address.stage.together else runs / address.dataset
+    return own if address.stage.arm == MAIN else own / address.stage.arm
 
 
 def scored(grid: Grid, address: Address, dataset: Dataset) -> list[Record]:
@@ -255,28 +285,31 @@ def scored(grid: Grid, address: Address, dataset: Dataset) -> list[Record]:
     return sample(of_task(dataset.records, dataset.task.name, grid.split), grid.limit.get(address.dataset))
 
 
-def predictions(system: FineTuned, way: Decoding) -> Path:
-    """Where the answers of a cell's system lie; conditions that share a training have their own."""
+def predictions(system: FineTuned, task: str, way: Decoding) -> Path:
+    """Where the answers of a cell's system lie; conditions and datasets that share a training have their
+    own."""
     own = "" if system.condition.training == system.name else f".{system.name}"
+    own += "" if system.task == task else f".{task}"
     return system.folder.parent / f"seed-{system.seed}{own}.{way}.jsonl"
 
 
 def make(grid: Grid, address: Address, runs: Path, show: Show = print) -> Cell:
     """Train one cell, let it answer the test documents, and count what is right."""
-    dataset = trial_dataset(address.dataset)
-    task, system = dataset.task, system_of(grid, address, runs, dataset)
+    datasets = {name: trial_dataset(name) for name in address.learned_from}
+    dataset, everything = datasets[address.dataset], [r for d in datasets.values() for r in d.records]
+    task, system = dataset.task, system_of(grid, address, runs, list(datasets.values()))
     splits = system.training.splits
-    learned = sample((r for r in dataset.records if r.split in splits), address.stage.texts)
-    given = [*learned, *(r for r in dataset.records if r.split not in splits)]
+    learned = sample((r for r in everything if r.split in splits), address.stage.texts)
+    given = [*learned, *(r for r in everything if r.split not in splits)]
     if system.condition.given == "predicted":
         # Its cell may be done and its training gone with an earlier machine.
         single = address._replace(condition=system.condition.given_level)
-        _fit(system_of(grid, single, runs, dataset), single, given, show)
+        _fit(system_of(grid, single, runs, list(datasets.values())), single, given, show)
     summary = _fit(system, address, given, show)
     records = scored(grid, address, dataset)
     answers, spent = {}, {}
     for way in address.stage.decodings:
-        path = predictions(system, way)
+        path = predictions(system, task.name, way)
         start = time.monotonic()
         system.decoder.write(records, task.name, way, path, show)
         decoded = read_decoded(path)

@@ -85,8 +85,8 @@ def probe(grid: Grid, address: Address, runs: Path, documents: int, show: Show =
     """What one cell's model does when told the other level; see core.probe."""
     start = time.monotonic()
     dataset = trial_dataset(address.dataset)
-    system = system_of(grid, address, runs, dataset)
-    own, whole = predictions(system, "constrained"), scored(grid, address, dataset)
+    system = system_of(grid, address, runs, [dataset])
+    own, whole = predictions(system, dataset.task.name, "constrained"), scored(grid, address, dataset)
     # Answers of these very weights, or the three ways of telling would be of two models.
     if not system.decoder.is_written(whole, dataset.task.name, "constrained", own):
         raise QueueError(f"{address} has no answers of its own training ({own.name}): let giellm mre run "

@@ -11,7 +11,11 @@ from giellm_utils.data.registry import load_dataset
 from giellm_utils.evaluation.choose import choose
 from giellm_utils.experiment import grid
 from giellm_utils.experiment.cells import read_cell, read_cells
+from giellm_utils.formats.registry import make_format
+from giellm_utils.models.load import load_tokenizer
 from giellm_utils.systems.finetuned import FineTuned
+from giellm_utils.training.sequences import build, token_costs
+from support.datasets import needs_open
 
 STAGE = {"name": "i", "datasets": ["scnm"], "conditions": ["joint", "text"], "seeds": [1, 2],
          "decodings": ["constrained"]}
@@ -25,12 +29,24 @@ def small(**changes) -> grid.Grid:
         "stages": [STAGE], **changes})
 
 
+def embedded(task):
+    """A dozen embedded texts."""
+    whole = load_dataset(task, "embedded")
+    records = [r for split, n in (("train", 8), ("dev", 2), ("test", 4)) for r in whole.split(split)[:n]]
+    return dataclasses.replace(whole, records=records)
+
+
 @pytest.fixture
 def few(monkeypatch):
-    """A dozen embedded texts in the place of the open dataset."""
-    whole = load_dataset("scnm", "embedded")
-    records = [r for split, n in (("train", 8), ("dev", 2), ("test", 4)) for r in whole.split(split)[:n]]
-    monkeypatch.setattr(grid, "trial_dataset", lambda name: dataclasses.replace(whole, records=records))
+    """A dozen embedded texts of SCNM in the place of each open dataset."""
+    found = embedded("scnm")
+    monkeypatch.setattr(grid, "trial_dataset", lambda name: found)
+
+
+@pytest.fixture
+def both(monkeypatch):
+    """The same of every task."""
+    monkeypatch.setattr(grid, "trial_dataset", embedded)
 
 
 def test_the_shipped_experiment_is_valid_and_every_prefix_is_whole():
@@ -128,6 +144,45 @@ def test_a_predicted_level_is_predicted_by_a_model_trained_for_it(few, in_proces
     assert (tmp_path / "runs/toy/scnm/text/scnm/seed-1/model").is_dir()
 
 
+def test_one_training_together_gives_a_cell_on_each_dataset(both, in_process, tmp_path):
+    stage = {**STAGE, "arm": "mixture", "together": True, "datasets": ["scnm", "tcree"], "seeds": [1]}
+    mixed = small(stages=[stage])
+    assert grid.run(mixed, tmp_path / "runs", tmp_path / "mre", show=lambda line: None) == 4
+    cells = {(c.task, c.condition): c for c in read_cells(tmp_path / "mre")}
+    assert sorted(cells) == [(d, c) for d in ("scnm", "tcree") for c in ("joint", "text")]
+    assert {c.texts for c in cells.values()} == {20}
+    assert cells["scnm", "joint"].settings["together"] == ["scnm", "tcree"]
+    trained = sorted(p.relative_to(tmp_path / "runs").as_posix()
+                     for p in (tmp_path / "runs").rglob("summary.json"))
+    assert trained == [f"toy/mixture/{c}/mixture/seed-1/summary.json" for c in ("joint", "text")]
+    answers = sorted(p.name for p in (tmp_path / "runs/toy/mixture/joint").rglob("*.jsonl")
+                     if "constrained" in p.name)
+    assert answers == ["seed-1.scnm.constrained.jsonl", "seed-1.tcree.constrained.jsonl"]
+    assert not grid.status(mixed, tmp_path / "mre").left
+
+
+def test_a_condition_alone_can_train_longer(few, in_process, tmp_path):
+    stage = {**STAGE, "arm": "tokens", "by_condition": {"text": {"max_steps": 3}}, "seeds": [1]}
+    grid.run(small(stages=[stage]), tmp_path / "runs", tmp_path / "mre", show=lambda line: None)
+    steps = {c.condition: c.settings["training"]["max_steps"] for c in read_cells(tmp_path / "mre")}
+    assert steps == {"joint": 2, "text": 3}
+
+
+@needs_open
+@pytest.mark.parametrize("dataset", ["scnm", "tcree"])
+def test_the_arm_of_equal_target_tokens_is_one(dataset):
+    """Epochs times target tokens of an epoch, ends of sequence counted, are the same for all conditions."""
+    shipped, found = grid.load_grid("mre"), grid.trial_dataset(dataset)
+    stage = next(s for s in shipped.stages if s.arm == "tokens" and dataset in s.datasets)
+    formats = {dataset: make_format(shipped.format.name, found.task)}
+    rows = {c: build(formats, found.split("train"), c) for c in stage.conditions}
+    tokenizer = load_tokenizer(shipped.model)
+    seen = {c: shipped.training_of(c, stage).epochs * sum(n + 1 for n in token_costs(tokenizer, r)["target"])
+            for c, r in rows.items()}
+    assert seen["text"] == pytest.approx(seen["joint"], rel=2e-3)
+    assert seen["words"] == pytest.approx(seen["joint"], rel=2e-3)
+
+
 def test_bad_experiments_are_one_sentence(tmp_path):
     with pytest.raises(ConfigError, match="no experiment 'other'; known experiments: mre"):
         grid.load_grid("other")
@@ -137,5 +192,14 @@ def test_bad_experiments_are_one_sentence(tmp_path):
         small(stages=[{**STAGE, "texts": 4}])
     with pytest.raises(ValueError, match="stage i trains on dev and scores it: leave it out of training.sp"):
         small(split="dev")
+    with pytest.raises(ValueError, match="by_condition names words, which is none of its conditions"):
+        small(stages=[{**STAGE, "arm": "tokens", "by_condition": {"words": {"epochs": 4}}}])
+    with pytest.raises(ValueError, match="stage i trains in another way than the experiment: give it an arm"):
+        small(stages=[{**STAGE, "together": True}])
+    together = {**STAGE, "arm": "mixture", "together": True}
+    with pytest.raises(ValueError, match="names two datasets of one task: leave one out"):
+        small(stages=[{**together, "datasets": ["tcree", "tcree-blind"]}])
+    with pytest.raises(ValueError, match="trained together on all texts of its datasets: leave texts out"):
+        small(stages=[{**together, "texts": 4}])
     with pytest.raises(ValueError, match="learning_rate"):
         small(chosen={"joint": {"learning_rate": -1}})
