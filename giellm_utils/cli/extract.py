@@ -14,7 +14,7 @@ import typer
 
 from giellm_utils.core.conditions import folder, MIXTURE
 from giellm_utils.core.errors import GiellmError
-from giellm_utils.core.paths import runs_dir, shown
+from giellm_utils.core.paths import runs_dir, shown, WEIGHTS
 from giellm_utils.inference.extractor import Extractor
 from giellm_utils.inference.live import answer_lines
 from giellm_utils.inference.results import Extraction
@@ -28,7 +28,7 @@ def extract(
                                             "from standard input, each answered at once.")],
         model: Annotated[str, typer.Option(
             "--model", "-m", help="A training's folder (runs/NAME/joint/mixture/seed-42) or Hub id; default: "
-            "what make run trained.")] = "",
+            "the weights that come with the repository.")] = "",
         tasks: Annotated[str, typer.Option("--task", "--tasks", "-t",
                                            help="scnm, or scnm,tcree; default: all of the model's.")] = "",
         out: Annotated[Path | None, typer.Option("--out", "-o", help="Where a file's results go.")] = None,
@@ -55,7 +55,7 @@ def extract(
         extractor = Extractor.from_pretrained(model, base=base, tasks=names or None, batch_size=batch_size)
         names = names or list(extractor.formats)
         how = {"tasks": names, "level": level, "min_confidence": min_confidence}
-        said = f"{what if from_file else 'one text'} · {model} · {level}" + (
+        said = f"{what if from_file else 'one text'} · {_called(model)} · {level}" + (
             f" · confidence from {min_confidence:g}" if min_confidence else "")
         if live:
             _answer(extractor, **how)
@@ -136,13 +136,20 @@ def _answer(extractor: Extractor, **how: Any) -> None:
 
 
 def _default_model() -> str:
-    """The newest training that `make run` left."""
+    """The weights of the repository; a package installed without it has the newest that `make run` left."""
+    if (WEIGHTS / CARD).exists():
+        return str(WEIGHTS)
     trained = folder(runs_dir() / "mini", "joint", MIXTURE, seed=0).parent
     cards = sorted(trained.glob(f"seed-*/model/{CARD}"), key=lambda path: path.stat().st_mtime)
     if not cards:
-        _fail(f"{shown(trained)} holds no trained model with a {CARD}: make run trains one, or name one "
-              "with --model")
+        _fail(f"{shown(WEIGHTS)} is not there and {shown(trained)} holds no trained model with a {CARD}: "
+              "make run trains one, or name one with --model")
     return str(cards[-1].parents[1])
+
+
+def _called(model: str) -> str:
+    """As a page names it: a folder without where it lies, any other by its id."""
+    return shown(Path(model)) if Path(model).is_dir() else model
 
 
 def _print(extraction: Extraction) -> None:

@@ -26,7 +26,10 @@ def push(folder: Annotated[Path, typer.Argument(help="A training: runs/NAME/join
          terms: Annotated[list[Path] | None, typer.Option(
              help="Text of the base model's licence, where it is not known. Repeatable.")] = None,
          licence: Annotated[str | None, typer.Option(
-             help="Its name as the Hub has it: apache-2.0, llama2.")] = None) -> None:
+             help="Its name as the Hub has it: apache-2.0, llama2.")] = None,
+         without_tokenizer: Annotated[bool, typer.Option(
+             "--without-tokenizer", help="An adapter alone; its tokenizer is the base model's.")] = False,
+         ) -> None:
     """Show what would be published and why it may be or not; publish it with --upload.
 
     Weights (safetensors only), tokenizer, a model card, and the licences. The token is taken from the
@@ -37,7 +40,8 @@ def push(folder: Annotated[Path, typer.Argument(help="A training: runs/NAME/join
     from giellm_utils.experiment.release_card import notice, readme
     from giellm_utils.models import hub_upload
 
-    release = gather(folder, base=base, terms=terms or (), licence=licence)
+    release = gather(folder, base=base, terms=terms or (), licence=licence,
+                     tokenizer=not without_tokenizer)
     card = readme(release, hub_upload.check_repo(repo))
     files = {"README.md": card, "NOTICE.txt": notice(release), **release.files}
     typer.echo(f"{shown(release.training)} -> {repo} ({'public' if public else 'private'}, where it is new)")

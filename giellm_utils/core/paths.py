@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+#: The weights that come with the repository, the default of `giellm extract`; nothing is trained from them.
+WEIGHTS = ROOT / "weights" / "scnm-tcree"
 
 
 def cache_dir() -> Path:

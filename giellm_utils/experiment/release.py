@@ -28,9 +28,10 @@ from giellm_utils.models.packaged import PACKAGED
 from giellm_utils.models.spec import SCRATCH
 
 #: Files of a model that go along, beside *.safetensors; every other file of its folder stays.
-TAKEN = {CARD, "config.json", "generation_config.json", "adapter_config.json", "tokenizer.json",
-         "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-         "tokenizer.model", "chat_template.jinja", "model.safetensors.index.json"}
+TOKENIZER = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+             "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja"}
+TAKEN = {CARD, "config.json", "generation_config.json", "adapter_config.json",
+         "model.safetensors.index.json"} | TOKENIZER
 #: Files that unpickle: they run code when they are loaded.
 PICKLED = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib"}
 #: Files that giellm push writes itself.
@@ -61,12 +62,13 @@ class Release:
 
 
 def gather(folder: Path, *, base: str | None = None, terms: Sequence[Path] = (),
-           licence: str | None = None) -> Release:
+           licence: str | None = None, tokenizer: bool = True) -> Release:
     """Everything of the training in `folder` (runs/NAME/CONDITION/TASK/seed-N) that would be published, but
     for README.md and NOTICE.txt (release_card), and what speaks against it.
 
     `base`: what the base model is called on the Hub, where it was a folder; `terms`, `licence`: the text and
-    the name of its licence, where they are not known. Raises PushError where there is no finished training.
+    the name of its licence, where they are not known; `tokenizer`: whether it goes along with an adapter.
+    Raises PushError where there is no finished training, and for a tokenizer that the base model has not.
     """
     training = folder.parent if folder.name == "model" else folder
     model = training / "model"
@@ -92,14 +94,18 @@ def gather(folder: Path, *, base: str | None = None, terms: Sequence[Path] = (),
     known = base or card.base.id
     if _is_path(known):
         against.append("its base model was a folder of this machine: give its name on the Hub with --base")
-    files, left_out = _files(model, card, known)
+    summary = artifacts.read(training / "summary.json", Training)
+    if not tokenizer and (summary.new_tokens or not (model / "adapter_config.json").exists()):
+        raise PushError("--without-tokenizer: the tokenizer must go along with a whole model, and with an "
+                        "adapter for which tokens were added; leave the option out")
+    files, left_out = _files(model, card, known, set() if tokenizer else TOKENIZER)
     for name, path in origin.files.items():
         if name in files or name in OURS:
             raise PushError(f"--terms {name}: a file of the model has this name; rename the copy")
         files[name] = path
     against += _paths_of_this_machine(files)
-    return Release(training, card, artifacts.read(training / "summary.json", Training), data, origin, files,
-                   left_out, against, _scores(run, training, card))
+    return Release(training, card, summary, data, origin, files, left_out, against,
+                   _scores(run, training, card))
 
 
 def sizes(files: Mapping[str, Path | bytes]) -> Iterator[tuple[str, int, str]]:
@@ -136,14 +142,18 @@ def _against_data(card: Card, data: Mapping[str, Provenance], *, known: bool) ->
         "learned from it; train without it" for task, p in data.items() if not p.redistributable)]
 
 
-def _files(model: Path, card: Card, base: str) -> tuple[dict[str, Path | bytes], dict[str, str]]:
-    """What goes out of a model's folder, and what stays, with the reason."""
+def _files(model: Path, card: Card, base: str,
+           of_base: set[str]) -> tuple[dict[str, Path | bytes], dict[str, str]]:
+    """What goes out of a model's folder, and what stays, with the reason; `of_base`: what the base model has
+    just so."""
     taken: dict[str, Path | bytes] = {}
     left = {}
     for path in sorted(p for p in model.rglob("*") if p.is_file()):
         name = path.relative_to(model).as_posix()
         if path.suffix == ".safetensors" and path.parent == model:
             taken[name] = _whole(path)
+        elif name in of_base:
+            left[name] = "is the base model's own"
         elif name in TAKEN:
             taken[name] = _without_folders(path, card, base)
         elif name in OURS:

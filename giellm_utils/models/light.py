@@ -21,13 +21,17 @@ def open_light(base: ModelConfig, folder: Path) -> tuple[TextTokenizer, Weights]
     there: then `load` finds it, makes it, or says what is wrong."""
     adapter = folder if (folder / "adapter_config.json").exists() else None
     source = _there(base) if adapter else folder
-    if source is None or not all((folder / name).exists() for name in (FILE, SETTINGS)):
+    if source is None:
+        return None
+    # Where no token was added the base model's tokenizer does, and need not lie beside an adapter.
+    own = folder if (folder / FILE).exists() else source
+    if not all((own / name).exists() for name in (FILE, SETTINGS)):
         return None
     from giellm_utils.models.weights import dtype_for, read
 
     try:
         weights = read(source, adapter, dtype_for(base))
-        return weights and (TextTokenizer(folder), weights)
+        return weights and (TextTokenizer(own), weights)
     except (OSError, StorageError, KeyError):
         return None
 

@@ -25,7 +25,8 @@ def command() -> typer.Typer:
 def test_the_command_and_its_exit_codes(tmp_path, monkeypatch):
     monkeypatch.setattr(Extractor, "from_pretrained",
                         lambda model, **options: extractor(*(options["tasks"] or ())))
-    # A user may have run `make run`, whose model is the default.
+    # No model of a repository or of `make run` is at hand.
+    monkeypatch.setattr("giellm_utils.cli.extract.WEIGHTS", tmp_path / "weights")
     monkeypatch.setenv("GIELLM_RUNS_DIR", str(tmp_path / "runs"))
     run = CliRunner()
     one = run.invoke(command(), ["東京へ行く。", "--task", "scnm", "--model", "m"])
@@ -62,7 +63,9 @@ def test_a_text_that_was_cut_is_said_in_one_line(tmp_path, monkeypatch):
     assert done.exit_code == 0 and "1 texts are longer" in done.stderr
 
 
-def test_the_default_is_the_newest_training_of_make_run(tmp_path, monkeypatch):
+def test_the_default_is_the_repositorys_weights_else_the_newest_training_of_make_run(tmp_path, monkeypatch):
+    weights = tmp_path / "weights"
+    monkeypatch.setattr("giellm_utils.cli.extract.WEIGHTS", weights)
     monkeypatch.setenv("GIELLM_RUNS_DIR", str(tmp_path))
     for age, seed in enumerate((7, 42, 3)):
         card = tmp_path / "mini" / "joint" / "mixture" / f"seed-{seed}" / "model" / "giellm.json"
@@ -76,6 +79,10 @@ def test_the_default_is_the_newest_training_of_make_run(tmp_path, monkeypatch):
                         lambda model, **options: asked.append(model) or extractor())
     assert CliRunner().invoke(command(), ["東京へ行く。"]).exit_code == 0
     assert asked == [str(tmp_path / "mini" / "joint" / "mixture" / "seed-3")]
+    weights.mkdir()
+    (weights / "giellm.json").write_text("{}", encoding="utf-8")
+    assert CliRunner().invoke(command(), ["東京へ行く。"]).exit_code == 0
+    assert asked[1:] == [str(weights)]
 
 
 def test_any_fault_of_ours_is_one_line_and_exit_code_2(monkeypatch):

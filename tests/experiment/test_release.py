@@ -20,6 +20,7 @@ from giellm_utils.experiment.release_card import md, notice, readme, STAND_IN
 from giellm_utils.models import base_terms
 from giellm_utils.models.bundle import CARD, open_bundle
 from giellm_utils.models.spec import ModelConfig
+from giellm_utils.models.weights import Weights
 from support.experiments import run_stages, write_profile
 
 SEED = "joint/scnm/seed-42"
@@ -231,3 +232,18 @@ def test_an_adapter_names_its_base_and_opens_from_the_folder(in_process, tmp_pat
         assert torch.equal(one, other)
     # The training itself is as it was.
     assert (trained / "model" / "adapter_config.json").read_text("utf-8") == before
+    # Without the tokenizer, which is the base model's.
+    alone = gather(trained, tokenizer=False)
+    assert not {"tokenizer.json", "tokenizer_config.json"} & set(alone.files)
+    assert alone.left_out["tokenizer.json"] == "is the base model's own"
+    small = write_folder(tmp_path / "small", {"README.md": readme(alone, "me/x"), **alone.files})
+    texts = ["東京の田中太郎<社会>固有表現抽出"]
+    for light in (False, True):
+        found = open_bundle(small, light=light)
+        assert found.tokenizer(texts).input_ids == ours.tokenizer(texts).input_ids
+    assert isinstance(found.model, Weights)
+
+
+def test_a_tokenizer_that_the_base_has_not_goes_along(trained):
+    with pytest.raises(PushError, match="must go along with a whole model, and with an adapter for which"):
+        gather(trained, tokenizer=False)
