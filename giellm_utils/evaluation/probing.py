@@ -13,7 +13,8 @@ from giellm_utils.core.probe import Probe
 from giellm_utils.evaluation.bootstrap import DECIMALS
 from giellm_utils.evaluation.crossed import crossed
 from giellm_utils.evaluation.pairs import cluster_values, Pairs
-from giellm_utils.evaluation.trial_table import TrialError
+from giellm_utils.evaluation.score import ratio_columns
+from giellm_utils.evaluation.trial_table import counts_frame, TrialError
 
 #: From the most to the least that is told.
 TOLD = ("gold", "predicted", "wrong")
@@ -68,14 +69,11 @@ def _columns(probes: Sequence[Probe], name: str) -> tuple[np.ndarray, np.ndarray
     """Numerator and denominator of a score, each [documents, seeds]."""
     pairs = []
     for p in probes:
-        if name not in TOLD:
+        if name in TOLD:
+            pairs.append(ratio_columns(counts_frame(p.answers[name], p.ids, p.gold), _metric(p, name)))
+        else:
             right = p.label_alone if name == "label alone" else p.label_with_words
             pairs.append((right, np.ones(len(p.ids))))
-        elif p.asked == "text":
-            pairs.append((p.answers[name].tl, np.ones(len(p.ids))))
-        else:
-            found = p.answers[name]
-            pairs.append((2 * np.array(found.matched), np.array(found.predicted) + np.array(p.gold)))
     return tuple(np.column_stack(column).astype(float) for column in zip(*pairs, strict=True))
 
 

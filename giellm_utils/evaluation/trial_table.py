@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from giellm_utils.core.artifacts import Decoding
-from giellm_utils.core.cells import Cell, MAIN
+from giellm_utils.core.cells import Cell, Counts, MAIN
 from giellm_utils.core.conditions import CONDITIONS
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.evaluation.pairs import Pairs
@@ -94,18 +94,21 @@ class Trials:
 
 
 def cell_frame(cell: Cell, way: Decoding) -> pd.DataFrame | None:
-    """One cell's documents by id under the column names of evaluation.score; NaN where the level has none."""
+    """One cell's documents by id, in the order of ids; None where it was not decoded this way."""
     counts = cell.decoded.get(way)
-    if counts is None:
-        return None
-    nothing = [np.nan] * len(cell.ids)
-    matched, gold = (np.array(c if c is not None else nothing, float) for c in (counts.matched, cell.gold))
-    predicted = np.array(counts.predicted if counts.predicted is not None else nothing, float)
-    frame = pd.DataFrame(
+    return None if counts is None else counts_frame(counts, cell.ids, cell.gold).sort_index()
+
+
+def counts_frame(counts: Counts, ids: Sequence[str], gold: Sequence[int]) -> pd.DataFrame:
+    """Documents under the column names of evaluation.score, by id; NaN where the level has none."""
+    nothing = [np.nan] * len(ids)
+    matched, predicted = (np.array(c if c is not None else nothing, float)
+                          for c in (counts.matched, counts.predicted))
+    return pd.DataFrame(
         {"tl": counts.tl or nothing, "wl_exact": counts.wl_exact or nothing,
-         "wl_set": counts.wl_set or nothing, "tp": matched, "fp": predicted - matched, "fn": gold - matched,
-         "well_formed": counts.well_formed, "truncated": counts.truncated}, index=cell.ids, dtype=float)
-    return frame.sort_index()
+         "wl_set": counts.wl_set or nothing, "tp": matched, "fp": predicted - matched,
+         "fn": np.array(gold, float) - matched, "well_formed": counts.well_formed,
+         "truncated": counts.truncated}, index=list(ids), dtype=float)
 
 
 def condition_place(name: str) -> tuple[int, str]:

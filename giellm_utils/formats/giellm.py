@@ -23,7 +23,13 @@ from giellm_utils.core.schema import Item, Level, Part, Record, Task
 from giellm_utils.formats.base import Format, FormatError, Places
 from giellm_utils.formats.escapes import Escapes
 from giellm_utils.formats.grammar import build_grammar
-from giellm_utils.formats.reading import check_in_text, label_at_end, marked_label, read_items
+from giellm_utils.formats.reading import (
+    check_in_text,
+    label_at_end,
+    marked_label,
+    read_items,
+    whole_mark,
+)
 
 #: The name of the format with each pair of marks: "<>" as in the SLG code, "‹>" as the GIELLM model
 #: cards print for the published weights.
@@ -243,12 +249,7 @@ class GiellmFormat(Format):
     def _cut_head(self, output: str) -> tuple[str, str]:
         """The marked label that a cut output begins with, made whole, and what follows it."""
         label, rest = self._label(output, "text", [])
-        marks = [self.mark(known) for known in self.task.text_labels]
-        head = self.mark(label) if label else next((m for m in marks if m.startswith(output)), "")
-        if not head:
-            raise FormatError(f"output {output[:20]!r} begins with no text label of task {self.task.name}; "
-                              "give the beginning of an output of its grammar")
-        return head, rest
+        return whole_mark(self.task, label, output, self.mark), rest
 
     def _cut_at_end(self, output: str) -> tuple[str, str]:
         """The marked label that a cut output of words first ends with, made whole (the task's first where it

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from giellm_utils.core.answer import Problem
 from giellm_utils.core.schema import Item, Part, Task
+from giellm_utils.formats.base import FormatError
 
 #: Cuts one item into its fields, at most so many; and takes the escapes out of a span, if there are any.
 Fields = Callable[[str, int], list[str]]
@@ -50,6 +51,17 @@ def known_label(task: Task, label: str, problems: list[Problem]) -> str | None:
         return label
     problems.append(Problem("unknown_text_label", label))
     return None
+
+
+def whole_mark(task: Task, label: str | None, output: str, mark: Callable[[str], str]) -> str:
+    """`label` in its marks; where there is none, for `output` was cut within it, the first of the task's that
+    begins so. Raises FormatError where none does: `output` came from no grammar of the task's."""
+    known = map(mark, task.text_labels)
+    found = mark(label) if label else next((m for m in known if m.startswith(output)), "")
+    if not found:
+        raise FormatError(f"output {output[:20]!r} begins with no text label of task {task.name}; give the "
+                          "beginning of an output of its grammar")
+    return found
 
 
 def read_items(part: Part, none: str, body: str, chunks: Sequence[str], fields: Fields, plain: Plain,

@@ -8,7 +8,7 @@ from giellm_utils.core.answer import Answer, Problem
 from giellm_utils.core.schema import Level, Record, Task
 from giellm_utils.formats.base import FormatError, Places
 from giellm_utils.formats.grammar import build_plain_grammar
-from giellm_utils.formats.reading import check_in_text, marked_label
+from giellm_utils.formats.reading import check_in_text, marked_label, whole_mark
 from giellm_utils.formats.unescaped import UnescapedFormat
 
 
@@ -83,11 +83,7 @@ class TextTwiceFormat(UnescapedFormat):
         Raises FormatError where none does: `output` did not come from this grammar.
         """
         answer = self.parse(output, level, text)
-        head = (self.mark(answer.label) if answer.label else
-                next((m for m in map(self.mark, self.task.text_labels) if m.startswith(output)), ""))
-        if not head:
-            raise FormatError(f"output {output[:20]!r} begins with no text label of task {self.task.name}; "
-                              "give the beginning of an output of its grammar")
+        head = whole_mark(self.task, answer.label, output, self.mark)
         kept = [i for i in answer.items if i.surfaces[0] in text and i.label in self.part.labels]
         return f"{head}{self.word}{self.write_items(self.part, kept)}"
 
