@@ -54,7 +54,7 @@ class Cell(Artifact):
     split: str
     texts: int
     settings: dict[str, Any]
-    #: Wall time of the training and of each way of decoding.
+    #: Wall time of the training, the whole of it where several cells share one, and of each way of decoding.
     seconds: float
     decoding_seconds: dict[Decoding, float]
     machine: str

@@ -76,15 +76,17 @@ def training_table(result: Mapping[str, Any]) -> str:
     rows = [(w["title"], f"{w['sequences_per_second']:.2f}",
              f"{w['sequences_per_second'] / base:.1f}" if base else None,
              f"{w['useful_tokens_per_second']:.0f}", f"{w['ceiling_tflops']:.2f}",
-             f"{100 * w['share_of_ceiling']:.0f}", f"{w['peak_gib']:.1f}", f"{w['held_out_loss']:.3f}")
+             f"{100 * w['share_of_ceiling']:.0f}", f"{w['peak_gib']:.1f}", f"{w['held_out_loss']:.3f}",
+             f"{merged:.3f}" if (merged := w.get("held_out_loss_merged")) else None)
             for w in ways.values()]
     return (f"{result['source']}. {result['model']}, LoRA, joint: {result['sequences']} sequences of "
             f"{result['mean_tokens']:.0f} tokens once, batch {result['batch_size']}, "
             f"{result['processors']} cores. Ceiling: a bf16 product of the model's shapes, measured before "
             "each way; share: 4 FLOPs a weight of the body and token, padding and output layer not counted. "
-            f"Loss: of {result['held_out']} held-out texts over the whole vocabulary, one seed.\n\n"
+            f"Loss: of {result['held_out']} held-out texts over the whole vocabulary, one seed; with the "
+            "adapter apart, and merged as it is decoded.\n\n"
             + rows_to_markdown(("way", "sequences/s", "× (a)", "tokens/s", "ceiling TFLOP/s", "share %",
-                                "peak GiB", "loss"), rows))
+                                "peak GiB", "loss", "loss, merged"), rows))
 
 
 def calibration_table(result: Mapping[str, Any]) -> str:

@@ -99,9 +99,12 @@ def with_trl(job: TrainingJob, folder: Path, clock: Clock) -> torch.nn.Module:
 
 
 def with_ours(job: TrainingJob, folder: Path, clock: Clock) -> torch.nn.Module:
-    """training.run, the project's own."""
+    """training.run, the project's own; the adapter apart, as the others leave theirs."""
+    from peft import PeftModel
+
     ours.train(job, folder, [clock])
-    return load_model(job.model, folder / "model")
+    with peft_wrapping():
+        return PeftModel.from_pretrained(load_model(job.model), folder / "model")
 
 
 def _lora(job: TrainingJob) -> Any:
@@ -121,25 +124,35 @@ def _arguments(job: TrainingJob, folder: Path) -> dict[str, Any]:
             "logging_steps": 1}
 
 
-WAYS = {"trainer": with_trainer, "trl": with_trl, "ours": with_ours, "ours_all_rows": with_ours}
+#: Way of ours -> what it has else than the job.
+LEVERS: dict[str, dict[str, Any]] = {
+    "ours": {}, "ours_all_rows": {"output_rows": "all"},
+    "ours_library": {"output_rows": "all", "engine": "library"},
+    "ours_dropout": {"output_rows": "all", "engine": "library", "lora_dropout": 0.05}}
+WAYS = {"trainer": with_trainer, "trl": with_trl, **dict.fromkeys(LEVERS, with_ours)}
 
 
 def main() -> None:
     way, folder = sys.argv[1], Path(sys.argv[2])
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     job, clock = load_yaml(folder / "training.yaml", TrainingJob), Clock()
-    if way == "ours_all_rows":
-        job = job.model_copy(update={"training": job.training.model_copy(update={"output_rows": "all"})})
+    job = job.model_copy(update={"training": job.training.model_copy(update=LEVERS.get(way, {}))})
     set_seed(job.seed)
     dev = (folder / "dev.jsonl").rename(folder / "held-out.jsonl")  # no way measures it while it trains
     model = WAYS[way](job, folder, clock)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tokenizer = load_tokenizer(job.model)
     rows = Sequences(read_jsonl(dev), tokenizer, job.training.max_tokens)
+
+    def loss(of: torch.nn.Module) -> float:
+        return round(held_out_loss(of, rows, tokenizer.pad_token_id), 4)
+
     write_json(folder / "measured.json", {
         "sequences_per_second": round(clock.sequences_per_second(job.training.batch_size), 3),
         "steps": len(clock.ends), "peak_gib": round(peak / 2**20, 2), "threads": torch.get_num_threads(),
-        "held_out_loss": round(held_out_loss(model, rows, tokenizer.pad_token_id), 4)})
+        "held_out_loss": loss(model),
+        # As it is decoded: merged, in the model's own type.
+        "held_out_loss_merged": loss(load_model(job.model, folder / "model")) if way in LEVERS else None})
 
 
 if __name__ == "__main__":
