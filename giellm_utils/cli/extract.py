@@ -28,7 +28,7 @@ def extract(
                                             "from standard input, each answered at once.")],
         model: Annotated[str, typer.Option(
             "--model", "-m", help="A training's folder (runs/NAME/joint/mixture/seed-42) or Hub id; default: "
-            "the weights that come with the repository.")] = "",
+            "the repository's weights, else the newest of make run.")] = "",
         tasks: Annotated[str, typer.Option("--task", "--tasks", "-t",
                                            help="scnm, or scnm,tcree; default: all of the model's.")] = "",
         out: Annotated[Path | None, typer.Option("--out", "-o", help="Where a file's results go.")] = None,
@@ -137,7 +137,7 @@ def _answer(extractor: Extractor, **how: Any) -> None:
 
 def _default_model() -> str:
     """The weights of the repository; a package installed without it has the newest that `make run` left."""
-    if (WEIGHTS / CARD).exists():
+    if all((WEIGHTS / name).exists() for name in (CARD, "adapter_model.safetensors")):
         return str(WEIGHTS)
     trained = folder(runs_dir() / "mini", "joint", MIXTURE, seed=0).parent
     cards = sorted(trained.glob(f"seed-*/model/{CARD}"), key=lambda path: path.stat().st_mtime)

@@ -29,7 +29,7 @@ def push(folder: Annotated[Path, typer.Argument(help="A training: runs/NAME/join
              help="Its name as the Hub has it: apache-2.0, llama2.")] = None,
          without_tokenizer: Annotated[bool, typer.Option(
              "--without-tokenizer", help="An adapter alone; its tokenizer is the base model's.")] = False,
-         ) -> None:
+         note: Annotated[str, typer.Option(help="What the card says below the scores.")] = "") -> None:
     """Show what would be published and why it may be or not; publish it with --upload.
 
     Weights (safetensors only), tokenizer, a model card, and the licences. The token is taken from the
@@ -42,7 +42,7 @@ def push(folder: Annotated[Path, typer.Argument(help="A training: runs/NAME/join
 
     release = gather(folder, base=base, terms=terms or (), licence=licence,
                      tokenizer=not without_tokenizer)
-    card = readme(release, hub_upload.check_repo(repo))
+    card = readme(release, hub_upload.check_repo(repo), note)
     files = {"README.md": card, "NOTICE.txt": notice(release), **release.files}
     typer.echo(f"{shown(release.training)} -> {repo} ({'public' if public else 'private'}, where it is new)")
     for name, size, digest in sizes(files):

@@ -41,9 +41,9 @@ class Counts(Artifact):
 class Cell(Artifact):
     """One training and its answers. `task` names the dataset, such as tcree-blind, and not only its Task.
 
-    `texts`: how many texts were trained on. `settings`: whatever says how it was trained, ready for JSON.
-    `clusters`: documents that share a text, also across datasets, have one name. `gold`: gold items a
-    document. Raises ValidationError where two columns differ in length.
+    `texts`: how many texts were trained on, each counted once a dataset. `settings`: whatever says how it
+    was trained, ready for JSON. `clusters`: documents that share a text, also across datasets, have one name.
+    `gold`: gold items a document. Raises ValidationError where two columns differ in length.
     """
 
     task: str = Field(pattern=SLUG)
@@ -54,8 +54,13 @@ class Cell(Artifact):
     split: str
     texts: int
     settings: dict[str, Any]
-    #: Wall time of the training, the whole of it where several cells share one, and of each way of decoding.
+    #: Steps that were trained, and the one whose weights were taken where that is not the last.
+    steps: int | None = None
+    best_step: int | None = None
+    #: Wall time of the training, the whole of it where it has several cells, how many cells it has, and of
+    #: each way of decoding.
     seconds: float
+    shared_by: int = 1
     decoding_seconds: dict[Decoding, float]
     machine: str
     git: str

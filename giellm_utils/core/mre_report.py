@@ -74,7 +74,7 @@ class TrialEffect(Artifact):
 
 
 class TrialRun(Artifact):
-    """What one cell cost, and where it was made."""
+    """What one cell cost, and where it was made; `shared_by`: cells of its training."""
 
     task: str
     arm: str
@@ -82,6 +82,7 @@ class TrialRun(Artifact):
     seed: int
     texts: int
     seconds: float
+    shared_by: int = 1
     decoding_seconds: dict[Decoding, float]
     machine: str
     git: str

@@ -60,6 +60,10 @@ class Trials:
         found = [set(self.cells.get((task, other or arm, c), {})) for c in condition.split("+")]
         return set.intersection(*found)
 
+    def texts(self, task: str, arm: str, condition: str) -> set[int]:
+        """How many texts its trainings learned from."""
+        return {cell.texts for cell in self.cells[task, arm, condition].values()}
+
     def measures(self, task: str, arm: str, condition: str, way: Decoding, metric: str) -> bool:
         """Whether all cells of a condition have this metric under this way of decoding."""
         seeds = self.seeds(task, arm, condition)

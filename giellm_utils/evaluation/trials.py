@@ -14,7 +14,8 @@ from functools import partial as partial_of
 import numpy as np
 
 from giellm_utils.core.artifacts import Decoding
-from giellm_utils.core.cells import Cell, FEWER, MAIN
+from giellm_utils.core.cells import Cell, MAIN
+from giellm_utils.core.conditions import MIXTURE
 from giellm_utils.core.mre_report import MreReport, Role, TrialEffect, TrialRun, TrialScore
 from giellm_utils.evaluation.bootstrap import DECIMALS, resample_counts, RESAMPLES
 from giellm_utils.evaluation.crossed import crossed
@@ -84,7 +85,8 @@ def analyse(cells: Iterable[Cell], *, margin: float = MARGIN, resamples: int = R
 
 def comparisons(trials: Trials) -> list[Comparison]:
     """Each condition against the single-level ones, joint against each of the others, and each condition of
-    another arm (of the same data) against itself in the main one, as NAME@main."""
+    another arm against itself in the main one, as NAME@main, where both learned from as many texts or the
+    arm is MIXTURE, whose point is that it has more."""
     groups = [(t, (t,)) for t in trials.tasks]
     groups += [(name, members) for name, members in GROUPS.items() if set(members) <= set(trials.tasks)]
     return [Comparison(name, tasks, arm, way, metric, a, b)
@@ -99,8 +101,10 @@ def _sides(trials: Trials, tasks: Sequence[str], arm: str, base: str) -> list[tu
     sides = [(a, base) for a in there if a not in singles] if set(base.split("+")) <= set(there) else []
     if "joint" in there:
         sides += [("joint", b) for b in there if b != "joint" and b not in singles]
-    if arm != MAIN and not arm.startswith(FEWER):
-        sides += [(c, f"{c}@{MAIN}") for c in there if c in trials.conditions(MAIN, *tasks)]
+    if arm != MAIN:
+        sides += [(c, f"{c}@{MAIN}") for c in there if c in trials.conditions(MAIN, *tasks)
+                  and (arm == MIXTURE
+                       or all(trials.texts(t, arm, c) == trials.texts(t, MAIN, c) for t in tasks))]
     return sides
 
 

@@ -86,9 +86,13 @@ class GridStage(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> GridStage:
-        if unknown := [name for name in self.by_condition if name not in self.conditions]:
-            raise ValueError(f"stage {self.name}: by_condition names {unknown[0]}, which is none of its "
-                             "conditions")
+        for name in self.by_condition:
+            if name not in self.conditions:
+                raise ValueError(f"stage {self.name}: by_condition names {name}, which is none of its "
+                                 "conditions")
+            if conditions.get_condition(name).given != "nothing":
+                raise ValueError(f"stage {self.name}: by_condition names {name}, which has one training with "
+                                 "another condition: set training for all of the stage")
         tasks = [task_of(name) for name in self.datasets]
         if self.together and len(set(tasks)) < len(tasks):
             raise ValueError(f"stage {self.name} is trained together and names two datasets of one task: "
@@ -128,6 +132,10 @@ class Grid(Section):
             if stage.is_of_its_own and stage.arm == MAIN:
                 raise ValueError(f"stage {stage.name} trains in another way than the experiment: give it an "
                                  "arm of its own")
+            same_arm = [s for s in self.stages if s.arm == stage.arm]
+            if stage.together and any(s.datasets != stage.datasets for s in same_arm):
+                raise ValueError(f"stage {stage.name} is trained together, and another stage of arm "
+                                 f"{stage.arm} on other datasets: give it an arm of its own")
             for condition in stage.conditions:
                 if self.split in self.training_of(condition, stage).splits:
                     raise ValueError(f"stage {stage.name} trains on {self.split} and scores it: leave it "
@@ -212,6 +220,11 @@ def settings(grid: Grid, address: Address) -> dict[str, Any]:
     own = {"texts": address.stage.texts} if address.stage.texts else {}
     if address.stage.together:
         own["together"] = address.learned_from
+    condition = conditions.get_condition(address.condition)
+    if condition.given == "predicted":
+        # Of the model whose answers it is given.
+        first = grid.training_of(condition.given_level, address.stage).model_dump(mode="json")
+        own["given"] = {key: first[key] for key in LEARNED_FROM}
     return {**own, "format": grid.format.model_dump(mode="json"),
             "model": grid.model.model_dump(mode="json"),
             "training": {key: training[key] for key in LEARNED_FROM},
@@ -228,11 +241,13 @@ def status(grid: Grid, cells: Path) -> Left:
             left.append(address)
             continue
         cell, wanted = read_cell(path), settings(grid, address)
-        if changed := [key for key in wanted if cell.settings.get(key) != wanted[key]]:
+        if changed := [key for key in {**wanted, **cell.settings}
+                       if cell.settings.get(key) != wanted.get(key)]:
             raise QueueError(f"{shown(path)} was made with another {changed[0]}: it is kept; move it away to "
                              "train it again, or set the experiment back")
         done.append(address)
-        seconds.setdefault(address.dataset, []).append(cell.seconds + sum(cell.decoding_seconds.values()))
+        spent = cell.seconds / cell.shared_by + sum(cell.decoding_seconds.values())
+        seconds.setdefault(address.dataset, []).append(spent)
     return Left(done, left, {name: sum(s) / len(s) for name, s in seconds.items()})
 
 
@@ -322,7 +337,8 @@ def make(grid: Grid, address: Address, runs: Path, show: Show = print) -> Cell:
     return make_cell(
         task, records, system.level, answers, task=address.dataset, condition=address.condition,
         arm=address.stage.arm, seed=address.seed, split=grid.split, texts=len(learned),
-        settings=settings(grid, address), seconds=summary.seconds, decoding_seconds=spent,
+        settings=settings(grid, address), steps=summary.steps, best_step=summary.best_step,
+        seconds=summary.seconds, shared_by=len(datasets), decoding_seconds=spent,
         machine=f"{now.processors} x {now.processor}", git=git_revision())
 
 

@@ -21,12 +21,13 @@ STAND_IN = ("This is **not** one of the models published with GIELLM (Gan, Zhang
 SCORED = {"tl": "TL", "wl_exact": "WL, exact", "all": "ALL", "f1": "word micro-F1"}
 
 
-def readme(release: Release, repo: str) -> bytes:
-    """The model card of `repo`: metadata in YAML, then Markdown."""
+def readme(release: Release, repo: str, note: str = "") -> bytes:
+    """The model card of `repo`: metadata in YAML, then Markdown; `note` stands below its scores."""
     head = yaml.safe_dump(_metadata(release), allow_unicode=True, sort_keys=False)
     parts = [f"---\n{head}---\n", f"# {repo.rpartition('/')[2]}\n", f"{_about(release)}\n", f"{STAND_IN}\n",
              "## Data it learned from\n", _data(release), "## Base model and terms\n", _terms(release),
-             "## Training\n", _training(release), "## Scores\n", _scores(release), "## Use\n",
+             "## Training\n", _training(release), "## Scores\n",
+             _scores(release) + (f"\n{md(note)}\n" if note else ""), "## Use\n",
              f'```sh\ngiellm extract "文" --model {repo}\n```\n']
     return "\n".join(parts).encode()
 
@@ -75,7 +76,9 @@ def _terms(release: Release) -> str:
     odd = ("" if base.id not in PACKAGED else
            f" It was trained on weights that were dequantised ({md(statement(base))}), not on those of "
            f"`{terms.owner}`: on these it was not tried.")
-    return f"{said}\n\n{files.strip()}{odd}\n".lstrip()
+    bare = ("" if "tokenizer.json" in release.files else
+            f" Its tokenizer is the base model's ({md(base.id)} here) and does not lie beside it.")
+    return f"{said}\n\n{files.strip()}{odd}{bare}\n".lstrip()
 
 
 def _training(release: Release) -> str:

@@ -23,8 +23,9 @@ def open_light(base: ModelConfig, folder: Path) -> tuple[TextTokenizer, Weights]
     source = _there(base) if adapter else folder
     if source is None:
         return None
-    # Where no token was added the base model's tokenizer does, and need not lie beside an adapter.
-    own = folder if (folder / FILE).exists() else source
+    # A base of this project's making has a tokenizer as transformers saves it, which need not lie here too.
+    made = base.id in PACKAGED or base.id == "scratch"
+    own = source if made and not (folder / FILE).exists() else folder
     if not all((own / name).exists() for name in (FILE, SETTINGS)):
         return None
     from giellm_utils.models.weights import dtype_for, read

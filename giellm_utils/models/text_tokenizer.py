@@ -1,4 +1,4 @@
-"""A trained folder's own tokenizer without transformers: text -> token ids, as the one that was saved."""
+"""A saved tokenizer without transformers: text -> token ids, as the one that was saved."""
 
 from __future__ import annotations
 

@@ -80,7 +80,8 @@ def test_the_default_is_the_repositorys_weights_else_the_newest_training_of_make
     assert CliRunner().invoke(command(), ["東京へ行く。"]).exit_code == 0
     assert asked == [str(tmp_path / "mini" / "joint" / "mixture" / "seed-3")]
     weights.mkdir()
-    (weights / "giellm.json").write_text("{}", encoding="utf-8")
+    for name in ("giellm.json", "adapter_model.safetensors"):
+        (weights / name).write_text("{}", encoding="utf-8")
     assert CliRunner().invoke(command(), ["東京へ行く。"]).exit_code == 0
     assert asked[1:] == [str(weights)]
 

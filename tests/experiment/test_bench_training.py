@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from giellm_utils.core.settings import ConfigError
-from giellm_utils.experiment.benchmarks import training
+from giellm_utils.experiment.benchmarks import training, training_ways
 from giellm_utils.reporting.figures import training_speed
 from giellm_utils.reporting.measurements import training_table
+from giellm_utils.training.config import TrainingConfig
 from support.models import SCRATCH
 
 
@@ -25,6 +26,7 @@ def test_the_ways_are_measured_on_the_same_sequences(scratch_cache):
     assert ours["held_out_loss"] == pytest.approx(trainer["held_out_loss"], abs=0.5)
     table = training_table(result)
     assert "(a) transformers Trainer" in table and "(c) ours" in table
+    assert ours["held_out_loss_merged"] == pytest.approx(ours["held_out_loss"], abs=0.1)
     assert training_speed.draw(result).axes
 
 
@@ -36,8 +38,18 @@ def test_bad_input_is_one_sentence():
 
 
 def test_a_way_that_fails_says_which(scratch_cache, tmp_path):
-    with pytest.raises(training.BenchError, match=r"\(c\) ours ended with exit code 1: .*training.yaml"):
+    with pytest.raises(training.BenchError, match=r"\(c\) ours.* ended with exit code 1: .*training.yaml"):
         training._measure("ours", tmp_path)
+
+
+def test_every_way_of_ours_has_its_levers():
+    job = TrainingConfig(conditions=["joint"], output_rows="texts")
+    made = {way: TrainingConfig.model_validate({**job.model_dump(), **levers})
+            for way, levers in training_ways.LEVERS.items()}
+    assert {way: (c.lora_dropout > 0, c.engine, c.output_rows) for way, c in made.items()} == {
+        "ours_dropout": (True, "library", "all"), "ours_library": (False, "library", "all"),
+        "ours_all_rows": (False, "auto", "all"), "ours": (False, "auto", "texts")}
+    assert set(training_ways.WAYS) == set(training.WAYS)
 
 
 def test_body_parameters_by_hand():

@@ -16,6 +16,7 @@ from giellm_utils.models.load import load_tokenizer
 from giellm_utils.systems.finetuned import FineTuned
 from giellm_utils.training.sequences import build, token_costs
 from support.datasets import needs_open
+from support.models import needs_gemma
 
 STAGE = {"name": "i", "datasets": ["scnm"], "conditions": ["joint", "text"], "seeds": [1, 2],
          "decodings": ["constrained"]}
@@ -92,6 +93,16 @@ def test_other_settings_replace_nothing(few, in_process, tmp_path):
     assert grid.status(small(chosen={"text": {"learning_rate": 5e-4}}), tmp_path / "mre").done
 
 
+def test_a_setting_that_is_dropped_is_noticed(few, in_process, tmp_path):
+    arm = {**STAGE, "arm": "less", "conditions": ["text-given"], "seeds": [1], "texts": 4}
+    grid.run(small(stages=[arm]), tmp_path / "runs", tmp_path / "mre", show=lambda line: None)
+    with pytest.raises(grid.QueueError, match="less/seed-1.json.gz was made with another texts"):
+        grid.status(small(stages=[{**arm, "texts": None}]), tmp_path / "mre")
+    # Those of the model whose answers it was given are its own too.
+    with pytest.raises(grid.QueueError, match="less/seed-1.json.gz was made with another given"):
+        grid.status(small(stages=[arm], chosen={"text": {"max_steps": 3}}), tmp_path / "mre")
+
+
 def test_an_arm_trains_on_fewer_texts_and_lies_apart(few, in_process, tmp_path):
     arm = {**STAGE, "name": "curve", "arm": "texts-4", "texts": 4, "training": {"max_steps": 1}, "seeds": [1]}
     both = small(stages=[{**STAGE, "seeds": [1]}, arm], chosen={"joint": {"max_steps": 3}})
@@ -147,10 +158,15 @@ def test_a_predicted_level_is_predicted_by_a_model_trained_for_it(few, in_proces
 def test_one_training_together_gives_a_cell_on_each_dataset(both, in_process, tmp_path):
     stage = {**STAGE, "arm": "mixture", "together": True, "datasets": ["scnm", "tcree"], "seeds": [1]}
     mixed = small(stages=[stage])
-    assert grid.run(mixed, tmp_path / "runs", tmp_path / "mre", show=lambda line: None) == 4
+    # The first cell, then, as after a kill, the others.
+    grid.run(mixed, tmp_path / "runs", tmp_path / "mre", cells_at_most=1, show=lambda line: None)
+    said = []
+    assert grid.run(mixed, tmp_path / "runs", tmp_path / "mre", show=said.append) == 3
+    assert sum("trained already with these settings, kept" in line for line in said) == 2
+    assert in_process.trained == ["joint", "text"]
     cells = {(c.task, c.condition): c for c in read_cells(tmp_path / "mre")}
     assert sorted(cells) == [(d, c) for d in ("scnm", "tcree") for c in ("joint", "text")]
-    assert {c.texts for c in cells.values()} == {20}
+    assert {(c.texts, c.shared_by) for c in cells.values()} == {(20, 2)}
     assert cells["scnm", "joint"].settings["together"] == ["scnm", "tcree"]
     trained = sorted(p.relative_to(tmp_path / "runs").as_posix()
                      for p in (tmp_path / "runs").rglob("summary.json"))
@@ -164,10 +180,10 @@ def test_one_training_together_gives_a_cell_on_each_dataset(both, in_process, tm
 def test_a_condition_alone_can_train_longer(few, in_process, tmp_path):
     stage = {**STAGE, "arm": "tokens", "by_condition": {"text": {"max_steps": 3}}, "seeds": [1]}
     grid.run(small(stages=[stage]), tmp_path / "runs", tmp_path / "mre", show=lambda line: None)
-    steps = {c.condition: c.settings["training"]["max_steps"] for c in read_cells(tmp_path / "mre")}
-    assert steps == {"joint": 2, "text": 3}
+    assert {c.condition: c.steps for c in read_cells(tmp_path / "mre")} == {"joint": 2, "text": 3}
 
 
+@needs_gemma
 @needs_open
 @pytest.mark.parametrize("dataset", ["scnm", "tcree"])
 def test_the_arm_of_equal_target_tokens_is_one(dataset):
@@ -196,7 +212,12 @@ def test_bad_experiments_are_one_sentence(tmp_path):
         small(stages=[{**STAGE, "arm": "tokens", "by_condition": {"words": {"epochs": 4}}}])
     with pytest.raises(ValueError, match="stage i trains in another way than the experiment: give it an arm"):
         small(stages=[{**STAGE, "together": True}])
+    with pytest.raises(ValueError, match="text-given, which has one training with another condition"):
+        small(stages=[{**STAGE, "arm": "tokens", "conditions": ["text-given"],
+                       "by_condition": {"text-given": {"epochs": 4}}}])
     together = {**STAGE, "arm": "mixture", "together": True}
+    with pytest.raises(ValueError, match="another stage of arm mixture on other datasets"):
+        small(stages=[{**together, "datasets": ["scnm", "tcree"]}, {**together, "name": "ii"}])
     with pytest.raises(ValueError, match="names two datasets of one task: leave one out"):
         small(stages=[{**together, "datasets": ["tcree", "tcree-blind"]}])
     with pytest.raises(ValueError, match="trained together on all texts of its datasets: leave texts out"):

