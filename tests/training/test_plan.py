@@ -155,7 +155,7 @@ def trained_here() -> list[Profile]:
         t = profile.training
         if profile.model.id in ("gemma-3-270m-q4km", "scratch"):
             found[profile.model.id, t.method, t.batch(1), t.max_tokens, t.gradient_checkpointing] = profile
-    assert len(found) >= 3
+    assert len(found) >= 2
     return list(found.values())
 
 
