@@ -13,8 +13,10 @@ METHODS = {"lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}
 def source_line(provenance: ProvenanceFile, trainings: Sequence[Training] = (),
                 task: str | None = None) -> str:
     """Of one task or of all that `provenance` holds; data that stand in for others are called so."""
-    if task or len(provenance) == 1:
-        data = provenance[task or next(iter(provenance))].title
+    if task:
+        data = provenance[task].title
+    elif len(provenance) <= 2:
+        data = "; ".join(p.title for p in provenance.values())
     else:
         served = sorted({p.source for p in provenance.values()})
         stand_in = " (machine-written, stand-in)" if "embedded mini corpus" in served else ""

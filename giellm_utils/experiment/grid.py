@@ -85,7 +85,7 @@ class GridStage(Section):
         return names
 
     @model_validator(mode="after")
-    def _fits_together(self) -> GridStage:
+    def _is_possible(self) -> GridStage:
         for name in self.by_condition:
             if name not in self.conditions:
                 raise ValueError(f"stage {self.name}: by_condition names {name}, which is none of its "

@@ -27,9 +27,10 @@ from giellm_utils.models.hub_upload import PushError
 from giellm_utils.models.packaged import PACKAGED
 from giellm_utils.models.spec import SCRATCH
 
-#: Files of a model that go along, beside *.safetensors; every other file of its folder stays.
+#: A tokenizer's files.
 TOKENIZER = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
              "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja"}
+#: Files of a model that go along, beside *.safetensors; every other file of its folder stays.
 TAKEN = {CARD, "config.json", "generation_config.json", "adapter_config.json",
          "model.safetensors.index.json"} | TOKENIZER
 #: Files that unpickle: they run code when they are loaded.

@@ -282,7 +282,7 @@ class GivenDecoder(Decoder):
         """What the model reads of a record. Raises NoGoldError for one without gold where that is given."""
         if not self.first and not record.label:
             raise NoGoldError(f"record {record.id or record.text[:20]!r} has no gold that could be given: "
-                                "use the condition in which the other level is predicted")
+                              "use the condition in which the other level is predicted")
         given = self.said[record.id] if self.first else gold_answer(record)
         return fmt.prompt_given(record.text, self.level, given)
 

@@ -107,10 +107,12 @@ def test_datasets_of_a_group_are_averaged_and_share_their_clusters() -> None:
 
 def test_arms_are_compared_within_themselves_and_with_the_main_one() -> None:
     cells = synthetic(n=60) + synthetic(n=60, arm="texts-100", texts=100) + synthetic(n=60, arm="tokens")
+    # Without dev it learned from fewer; more is what a mixture is made for.
+    cells += synthetic(n=60, arm="no-dev", texts=90) + synthetic(n=60, arm="mixture", texts=4500)
     report = analyse(cells, **FAST)
     assert {e.arm for e in report.effects if e.role == "primary"} == {"main"}
     assert {(e.arm, e.a, e.b) for e in report.effects if "@" in e.b and e.metric == "tl"} == {
-        ("tokens", "joint", "joint@main"), ("tokens", "text", "text@main")}
+        (arm, c, f"{c}@main") for arm in ("tokens", "mixture") for c in ("joint", "text")}
     assert {s.texts for s in report.scores if s.arm == "texts-100"} == {100}
 
 

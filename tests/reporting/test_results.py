@@ -52,9 +52,12 @@ def test_the_source_line_names_data_model_and_training() -> None:
     two = provenance("scnm", "tcree")
     assert source_line(provenance("scnm"), [training("joint")]) == (
         f"SCNM, embedded mini corpus (machine-written, stand-in) · {model} · LoRA")
-    assert source_line(two, [training("joint"), training("text", method="full")]) == (
-        f"2 datasets, embedded mini corpus (machine-written, stand-in) · {model} · LoRA · "
+    three = provenance("scnm", "tcree", "scpos-rw")
+    assert source_line(three, [training("joint"), training("text", method="full")]) == (
+        f"3 datasets, embedded mini corpus (machine-written, stand-in) · {model} · LoRA · "
         f"{model} · full fine-tuning")
+    assert source_line(two) == "; ".join(f"{name}, embedded mini corpus (machine-written, stand-in)"
+                                         for name in ("SCNM", "TCREE"))
     assert source_line(two, task="tcree") == "TCREE, embedded mini corpus (machine-written, stand-in)"
 
 
