@@ -5,29 +5,33 @@ Light: nothing here loads a model.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Packaged:
-    """A GGUF file that pip installs. `statement` must stand wherever its scores stand."""
+    """A GGUF file that pip installs. `statement` must stand wherever its scores stand. `locate`: name of
+    the installed package, folder -> the file, now in that folder."""
 
     package: str
     gguf_sha256: str
     statement: str
-    locate: Callable[[object, Path], Path]
+    locate: Callable[[str, Path], Path]
 
 
-def _assemble(module, folder: Path) -> Path:
-    return Path(module.assemble(folder / "model.gguf", overwrite=True))
+def _assemble(package: str, folder: Path) -> Path:
+    return Path(importlib.import_module(package).assemble(folder / "model.gguf", overwrite=True))
 
 
-def _in_package(module, folder: Path) -> Path:
-    source = next(Path(module.__file__).parent.glob("*.gguf"))
+def _in_package(package: str, folder: Path) -> Path:
+    # Found, not imported: an import needs llm and llama.cpp, which would be compiled.
+    source = next(Path(find_spec(package).origin).parent.glob("*.gguf"))
     target = folder / "model.gguf"
     # A link, not a copy: the file is 93 MB and only read.
     os.symlink(source, target)

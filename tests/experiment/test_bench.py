@@ -59,8 +59,8 @@ def test_all_systems_are_measured_on_the_same_texts(profile, tmp_path):
     assert all(s["items_per_second"] > 0 for s in [*result["systems"].values(), *result["growth"]])
     assert done.output.count("\n| (") == len(bench.SYSTEMS)
     assert result["source"] in done.output and result["source"] == (
-        "SCNM, embedded mini corpus (machine-written, stand-in); TCREE, embedded mini corpus (machine-written,"
-        " stand-in) · tiny model from scratch (tests only) · full fine-tuning")
+        "SCNM, embedded mini corpus (machine-written, stand-in); TCREE, embedded mini corpus "
+        "(machine-written, stand-in) · tiny model from scratch (tests only) · full fine-tuning")
 
 
 def test_steps_of_free_decoding_are_those_of_the_model(profile, run):

