@@ -89,7 +89,8 @@ ROADS: dict[str, Road] = {
 @dataclass(frozen=True)
 class Ours:
     """One measurement of ours. `names`: what Road.same may call it; `format`: of a run, "" of a row;
-    `entry`: its name in systems.registry."""
+    `entry`: its name in systems.registry; `mixed`: datasets that one model learned, 0 of what learns none or
+    each alone."""
 
     task: str
     system: str
@@ -100,11 +101,13 @@ class Ours:
     names: tuple[str, ...]
     format: str = ""
     entry: str = ""
+    mixed: int = 0
 
     @property
-    def key(self) -> tuple[int, int]:
-        """Sorts the better first: the data, then the number of documents."""
-        return self.worth, -self.scores.n
+    def key(self) -> tuple[int, int, int]:
+        """Sorts the better first: the data, then one model for many datasets, as the paper's, then the number
+        of documents."""
+        return self.worth, -self.mixed, -self.scores.n
 
     def score(self, level: PaperLevel) -> Score | None:
         metrics = SHARE if self.task.startswith("scpos") else EXACT
@@ -171,7 +174,7 @@ def _of_run(folder: Path) -> Iterable[Ours]:
         for name, found in systems.items():
             if task in TASKS and name == "joint":
                 yield Ours(task, name, f"{model.model}, {METHODS[model.method]}", *base[1:], found,
-                           (model.base,), _format(folder), name)
+                           (model.base,), _format(folder), name, len(scores.tasks))
             elif task in TASKS and name in _FLOORS:
                 yield Ours(task, name, registry.title(name), *base[1:], found, (name,),
                            entry=name)

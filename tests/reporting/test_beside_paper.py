@@ -69,6 +69,16 @@ def test_a_run_stands_in_for_giellm_7b(tmp_path: Path) -> None:
     assert own == ["majority"], "text and words alone answer one level, joint stands above"
 
 
+def test_one_model_for_many_datasets_goes_first_as_the_papers_is(tmp_path: Path) -> None:
+    write_run(tmp_path / "a-single", "scnm")
+    write_run(tmp_path / "b-mixture", "scnm", "tcree")
+    artifacts.write(tmp_path / "b-mixture" / "trainings.json",
+                    TrainingsFile([training("joint", base="the mixture's")]))
+    assert line(tmp_path, "scnm", "GIELLM-7B").ours.names == ("the mixture's",)
+    floor = next(x.ours for x in lines(measured(tmp_path), ["scnm"]) if not x.system)
+    assert floor.system == "majority" and floor.mixed == 0
+
+
 def test_another_format_stands_in_for_another_system(tmp_path: Path) -> None:
     write_run(tmp_path / "slg-gemma", "scnm")
     write_json(tmp_path / "slg-gemma" / "manifests.json",
