@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A run on several machines of a Slurm cluster: sbatch configs/accelerate/slurm.sh --profile open-six
+# A run on several machines of a Slurm cluster (full fine-tuning; a step holds a sequence a GPU at least):
+#   sbatch configs/accelerate/slurm.sh --profile giellm-7b --set training.global_batch=16
 # What follows the file's name goes to `giellm run`, which starts its trainings on all machines of the job
 # (srun, configs/accelerate/multi-node.yaml); the other stages run on the first. The repository, the cache
 # and the runs must lie on a disk that all machines see. Not run: no cluster was at hand.

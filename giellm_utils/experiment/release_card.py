@@ -8,15 +8,20 @@ import yaml
 
 from giellm_utils.core.artifacts import Score
 from giellm_utils.core.conditions import CONDITIONS
+from giellm_utils.core.settings import load_yaml
 from giellm_utils.core.sources import METHODS
 from giellm_utils.experiment.release import Release
 from giellm_utils.models.packaged import PACKAGED
 from giellm_utils.models.spec import statement
+from giellm_utils.training.config import TrainingJob
 
 #: What stands on every card, whatever was trained.
 STAND_IN = ("This is **not** one of the models published with GIELLM (Gan, Zhang, Mori 2023, arXiv "
             "2311.06838). It was trained with the code of GIELLM Lab on the data named below, not on the "
             "paper's, which they stand in for at best; its scores are not the paper's.")
+#: Of a training with output_rows: texts.
+FEW_ROWS = (" The loss scored only the rows of the output layer that a grammar could allow for the texts "
+            "trained on: decode under a grammar, or score no other rows.")
 #: Metric -> head of its column.
 SCORED = {"tl": "TL", "wl_exact": "WL, exact", "all": "ALL", "f1": "word micro-F1"}
 
@@ -83,10 +88,13 @@ def _terms(release: Release) -> str:
 
 def _training(release: Release) -> str:
     s = release.summary
+    job = release.training / "training.yaml"
+    few = job.exists() and load_yaml(job, TrainingJob).training.output_rows == "texts"
     stopped = f" (of {s.planned_steps:,} planned: the clock stopped it)" if s.stopped_by_minutes else ""
     return (f"{s.sequences:,} sequences, {s.steps:,} steps of {s.batch_size}{stopped}, seed {s.seed}, "
             f"{s.dtype} on {s.device}, {s.seconds / 60:.1f} minutes, {s.trainable_parameters:,} trained "
-            f"parameters, last logged loss {s.final_loss:.3f} nats a target token.\n")
+            f"parameters, last logged loss {s.final_loss:.3f} nats a target token."
+            f"{FEW_ROWS if few else ''}\n")
 
 
 def _scores(release: Release) -> str:

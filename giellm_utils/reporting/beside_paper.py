@@ -89,8 +89,8 @@ ROADS: dict[str, Road] = {
 @dataclass(frozen=True)
 class Ours:
     """One measurement of ours. `names`: what Road.same may call it; `format`: of a run, "" of a row;
-    `entry`: its name in systems.registry; `mixed`: datasets that one model learned, 0 of what learns none or
-    each alone."""
+    `entry`: its name in systems.registry; `mixed`: datasets of a run, all learned by one model, 0 of what
+    learns none or each alone."""
 
     task: str
     system: str
@@ -264,7 +264,7 @@ LEGEND = (
     "of words on SCPOS (inferred; the paper does not say). (?): its header is inferred, "
     "`reporting/published.py` says from what. Ours stand on other data and, where the status says so, on "
     "another model: beside the paper, not against it. What needs the Hub, a GPU or a key was not run here; "
-    "the command fills the cell.")
+    "the command fills the cell; `giellm run` of the paper's own models trains them on the open data here.")
 
 
 def _rows(found: Sequence[Line]) -> tuple[list[tuple[str, ...]], list[str]]:
