@@ -11,9 +11,10 @@ from giellm_utils.core.settings import Section
 
 class GenerationConfig(Section):
     batch_size: int = Field(16, ge=1)
-    #: corpus = score only output rows of tokens that occur in the texts or the schema.
+    #: corpus = score only output rows of tokens that occur in the prompts or the schema; texts = in the texts
+    #: or the schema, as training.output_rows texts scores them: for prompts that hold marks of their own.
     #: This is for free decoding; a grammar allows a few dozen rows at a time.
-    vocabulary: Literal["full", "corpus"] = "corpus"
+    vocabulary: Literal["full", "corpus", "texts"] = "corpus"
     #: none = free decoding; only = under the grammar of each text; both = free for the tables and
     #: the comparison of levels, and beside it constrained.
     constrained: Literal["none", "only", "both"] = "both"

@@ -169,9 +169,9 @@ class Decoder:
                                       batch_size=self.config.batch_size)
             return partial(predictions.write_constrained, decoder, *rest, partial(self.prompt, fmt))
         model = bundle.model
-        if self.config.vocabulary == "corpus":
-            strings = [*fmt.fixed_strings(), *(self.prompt(fmt, r) for r in records)]
-            model = restricted(model, self.pieces.ids_for(strings))
+        if self.config.vocabulary != "full":
+            read = (r.text if self.config.vocabulary == "texts" else self.prompt(fmt, r) for r in records)
+            model = restricted(model, self.pieces.ids_for([*fmt.fixed_strings(), *read]))
         return partial(predictions.write_free, model, bundle.tokenizer, *rest, partial(self.prompt, fmt))
 
     def prompt(self, fmt: Format, record: Record) -> str:

@@ -85,6 +85,21 @@ def test_vocabulary_says_nothing_of_constrained_decoding(folder, tmp_path):
     assert decoder(folder, vocabulary="full").is_written(RECORDS, "scnm", "constrained", path)
 
 
+def test_the_rows_of_texts_leave_out_what_stands_in_the_prompt_alone(folder, monkeypatch):
+    seen = {}
+
+    def restricted(model, ids):
+        seen[way] = set(ids.tolist())
+        return model
+
+    monkeypatch.setattr("giellm_utils.inference.vocabulary.restricted", restricted)
+    monkeypatch.setattr(Decoder, "prompt", lambda self, fmt, record: f"{record.text}~")
+    for way in ("corpus", "texts", "full"):
+        decoder(folder, vocabulary=way).answers(RECORDS[:1], "scnm", "free")
+    [mark] = load_tokenizer(SCRATCH)("~", add_special_tokens=False).input_ids
+    assert seen["corpus"] - seen["texts"] == {mark} and seen["texts"] < seen["corpus"] and "full" not in seen
+
+
 @pytest.mark.parametrize("decoding", ["free", "constrained"])
 def test_what_was_cut_off_goes_on_and_ends_the_same(folder, tmp_path, decoding, capsys):
     whole, path = tmp_path / "whole.jsonl", tmp_path / "joint.scnm.jsonl"
