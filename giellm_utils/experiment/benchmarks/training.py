@@ -7,7 +7,6 @@ that memory is its own; the product ceiling is measured in the same run. results
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -35,10 +34,7 @@ WAYS = {"trainer": "(a) transformers Trainer, defaults, full logits",
         "ours_dropout": "ours as it began: LoRA dropout, the library's forward, all output rows",
         "ours_library": "ours, the library's forward, all output rows",
         "ours_all_rows": "ours, stacked products, all output rows",
-        "ours_small_pages": "ours, stacked products, few output rows",
-        "ours": "(c) ours: stacked products, few output rows, huge pages"}
-#: What gets large tensors in huge pages (giellm_utils/__init__.py); the others run as a peer starts Python.
-HUGE_PAGES = ("ours",)
+        "ours": "(c) ours: stacked products, few output rows"}
 #: Sequences held out for the loss that all ways end with.
 HELD_OUT = 64
 
@@ -110,8 +106,7 @@ def run(source: str, model: ModelConfig, steps: int, seed: int, ways: list[str])
 
 def _measure(way: str, folder: Path) -> dict[str, Any]:
     done = subprocess.run([sys.executable, "-m", "giellm_utils.experiment.benchmarks.training_ways", way,
-                           str(folder)], capture_output=True, text=True, encoding="utf-8", errors="replace",
-                          env={**os.environ, "THP_MEM_ALLOC_ENABLE": str(int(way in HUGE_PAGES))})
+                           str(folder)], capture_output=True, text=True, encoding="utf-8", errors="replace")
     if done.returncode:
         raise BenchError(f"{WAYS[way]} ended with exit code {done.returncode}: "
                          f"{' | '.join(done.stderr.strip().splitlines()[-2:])}")
