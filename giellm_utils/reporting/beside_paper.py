@@ -167,14 +167,15 @@ def _of_run(folder: Path) -> Iterable[Ours]:
     scores, trainings = results.scores, results.trainings
     if not scores or not trainings:
         return
-    model = trainings[0]
+    model, fmt = trainings[0], _format(folder)
+    written = "" if fmt == "giellm" else f", format {fmt}"
     for task, systems in scores.tasks.items():
         data = results.provenance[task]
         base = (task, data.title, _worth(_source(data)))
         for name, found in systems.items():
             if task in TASKS and name == "joint":
-                yield Ours(task, name, f"{model.model}, {METHODS[model.method]}", *base[1:], found,
-                           (model.base,), _format(folder), name, len(scores.tasks))
+                yield Ours(task, name, f"{model.model}, {METHODS[model.method]}{written}", *base[1:], found,
+                           (model.base,), fmt, name, len(scores.tasks))
             elif task in TASKS and name in _FLOORS:
                 yield Ours(task, name, registry.title(name), *base[1:], found, (name,),
                            entry=name)

