@@ -189,7 +189,7 @@ def _right(fig: Figure, tasks: Mapping[str, Mapping[str, SystemScores]]) -> None
 
 def draw(results: RunResults) -> Iterator[tuple[str, Figure]]:
     example = results.example
-    yield "headline", headline(results.scores, example, results.source(example.task))
+    yield "headline", headline(results.scores, example, results.source())
 
 
 def headline(scores: ScoresFile, example: Example, source: str) -> Figure:
