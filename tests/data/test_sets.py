@@ -23,7 +23,7 @@ from support.datasets import needs_open
 SCPOS = ("scpos-rw", "scpos-n", "scpos-adj", "scpos-n-adj")
 MINI = {"scnm": (215, 25, 80), **dict.fromkeys(SCPOS, (324, 36, 120)), "tcree": (217, 21, 82)}
 OPEN = {"scnm": (900, 100, 4343), "scpos-rw": (900, 100, 1000),
-        **dict.fromkeys(SCPOS[1:], (450, 50, 500)), "tcree": (900, 100, 1000)}
+        **dict.fromkeys(SCPOS[1:], (450, 50, 1000)), "tcree": (900, 100, 1000)}
 
 
 def check(data: dataset.Dataset, sizes: tuple[int, int, int]) -> None:

@@ -69,7 +69,7 @@ TASKS: tuple[Task, ...] = (
     _task("scpos-adj", "SCPOS:Adj", "形容詞極性抽出", _POLARITIES, 500),
     _task("scpos-n-adj", "SCPOS:N&Adj", "名詞形容詞極性抽出", _POLARITIES, 500),
 )
-_SMALL: dict[Split, int] = {"train": 450, "dev": 50, "test": 500}
+_SMALL: dict[Split, int] = {"train": 450, "dev": 50, "test": 1000}
 _SETS: dict[str, _Set] = {
     "scpos-rw": _Set(("noun", "adjective", "predicate"), {"train": 900, "dev": 100, "test": 1000}),
     "scpos-n": _Set(("noun",), _SMALL),
@@ -82,7 +82,7 @@ def load(task: Task, source: str, rule: Rule = "morph", lexicon: str | Path | No
     """One SCPOS set from the mini reviews ("embedded") or the JRTE hotel reviews ("open").
 
     Embedded: 480 records; RW words are the mini corpus' own, those of the other sets come from
-    `rule`. Open: train 1000 (100 of them dev) and test 1000 for RW, 500 (50) and 500 for the others.
+    `rule`. Open: train 1000 (100 of them dev) for RW, 500 (50) for the others; test 1000 for each.
     `rule` "scan" is for scpos-n only and needs the owner's noun lexicon: `lexicon`, or fetched.
     Raises SourceError when a file cannot be had.
     """
