@@ -14,7 +14,7 @@ from giellm_utils.core import artifacts, paths
 
 mre_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False,
                       help="The experiment on the Mutual Reinforcement Effect: planning and analysis.")
-CellsOption = Annotated[Path, typer.Option(help="Folder of cells: TASK/CONDITION[/ARM]/seed-N.json.gz.")]
+CellsOption = Annotated[Path, typer.Option(help=r"Folder of cells: TASK/CONDITION\[/ARM]/seed-N.json.gz.")]
 ANALYSIS, COVERAGE, POWER, BOUND = (
     Path("results/mre") / f"{name}.json" for name in ("analysis", "coverage", "power", "bound"))
 OutOption = Annotated[Path, typer.Option(help="Where the report goes.")]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from giellm_utils.cli import main
@@ -44,3 +45,19 @@ def test_profiles_are_listed_in_full():
     done = CliRunner().invoke(main.app, ["profiles"])
     said = " ".join(done.output.split())
     assert done.exit_code == 0 and '"training.conditions=[joint, text, words]"' in said
+
+
+def test_every_command_explains_itself():
+    """Help is rich markup: an unescaped bracket in it vanishes or ends the command in a traceback."""
+    def names(command, path=()):
+        yield path
+        for name, inner in getattr(command, "commands", {}).items():
+            yield from names(inner, (*path, name))
+
+    paths = list(names(typer.main.get_command(main.app)))
+    assert ("mre", "run") in paths
+    for path in paths:
+        done = CliRunner().invoke(main.app, [*path, "--help"], env={"COLUMNS": "200"})
+        assert done.exit_code == 0 and "Usage:" in done.output, (path, done.exception)
+    assert "TASK/CONDITION[/ARM]/seed-N.json.gz" in CliRunner().invoke(
+        main.app, ["mre", "run", "--help"], env={"COLUMNS": "200"}).output
