@@ -3,7 +3,8 @@
 Whatever stands between `<!-- KIND:NAME -->` and `<!-- /KIND -->` is replaced. KIND results, summary,
 effects or decodings: a table of run NAME (run_tables). KIND paper: every system of the paper beside ours,
 NAME is a task or `all` (beside_paper). KIND table: NAME is one of corpus_tables.TABLES, or
-FOLDER/FILE for a measurement (measurements.TABLES), such as bench/open-scnm, or mre/NAME (mre_tables.TABLES).
+FOLDER/FILE for a measurement (measurements.TABLES), such as bench/open-scnm, mre/NAME
+(mre_tables.TABLES) or systems/NAME (system_tables.TABLES).
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from typing import Any
 from giellm_utils.core.files import read_json, write_text
 from giellm_utils.core.paths import ROOT
 from giellm_utils.data.registry import TASKS
-from giellm_utils.reporting import beside_paper, corpus_tables, measurements, mre_tables, run_tables
+from giellm_utils.reporting import (
+    beside_paper,
+    corpus_tables,
+    measurements,
+    mre_tables,
+    run_tables,
+    system_tables,
+)
 from giellm_utils.reporting.results import ReportError, RunResults
 from giellm_utils.reporting.tables import markdown
 
@@ -44,6 +52,8 @@ class Tables:
         folder, _, file = name.partition("/")
         if folder == mre_tables.FOLDER and file in mre_tables.TABLES:
             return mre_tables.table(self.results, file)
+        if folder == system_tables.FOLDER and file in system_tables.TABLES:
+            return system_tables.TABLES[file](self.results)
         if folder in measurements.TABLES:
             path = self.results / folder / f"{file}.json"
             return measurements.TABLES[folder](read_json(path)) if path.exists() else "Not measured yet.\n"
@@ -51,7 +61,8 @@ class Tables:
             return markdown(corpus_tables.TABLES[name](*self._corpus))
         raise ReportError(f"no table {name!r}; known tables: {', '.join(corpus_tables.TABLES)}, "
                           f"{', '.join(f'{folder}/FILE' for folder in measurements.TABLES)}, "
-                          f"{', '.join(f'{mre_tables.FOLDER}/{name}' for name in mre_tables.TABLES)}")
+                          f"{', '.join(f'{mre_tables.FOLDER}/{name}' for name in mre_tables.TABLES)}, "
+                          f"{', '.join(f'{system_tables.FOLDER}/{name}' for name in system_tables.TABLES)}")
 
     def _paper(self, name: str) -> str:
         if name not in ("all", *TASKS):

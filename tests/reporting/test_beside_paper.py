@@ -13,26 +13,14 @@ from giellm_utils.core import artifacts
 from giellm_utils.core.artifacts import TrainingsFile
 from giellm_utils.core.files import write_json
 from giellm_utils.core.paths import ROOT
-from giellm_utils.core.system_result import Machine, result_path, SystemResult
 from giellm_utils.data.registry import TASKS
 from giellm_utils.experiment.profile import load_profile
 from giellm_utils.reporting import beside_paper, published
 from giellm_utils.reporting.beside_paper import Line, lines, measured
 from giellm_utils.reporting.documents import render
 from giellm_utils.reporting.results import ReportError
-from support.results import provenance, share, system, training, write_run
-
-
-def row(results: Path, name: str, source: str, task: str = "scnm", tl: float = 0.5, n: int = 50) -> None:
-    """A row of results/systems/."""
-    made = system({"tl": share(tl), "wl_exact": share(.2), "wl_words": share(.4), "all": share(.1)}, n=n)
-    artifacts.write(result_path(results, name, source, task), SystemResult(
-        system=name, entry=name, title=name.title(), task=task, source=source,
-        provenance=provenance(task)[task].model_copy(update={"title": f"data {source}"}), split="test",
-        level="joint", n_train=9, n_test=n, scores=made, documents=f"{task}.csv", fit_seconds=1,
-        predict_seconds=1, command="giellm …", git="0", date="2026-11-25T00:00:00+00:00", seed=42,
-        resamples=9, settings={}, machine=Machine(
-            system="Linux", processor="x", processors=2, accelerators=[], load=None)))
+from support.results import provenance, training, write_run
+from support.results import system_row as row
 
 
 def line(results: Path, task: str, name: str) -> Line:

@@ -15,7 +15,14 @@ from giellm_utils.cli import report as commands
 from giellm_utils.core import artifacts
 from giellm_utils.core.files import read_json, write_json
 from giellm_utils.core.paths import ROOT
-from giellm_utils.reporting import corpus_tables, documents, measurements, mre_tables, run_tables
+from giellm_utils.reporting import (
+    corpus_tables,
+    documents,
+    measurements,
+    mre_tables,
+    run_tables,
+    system_tables,
+)
 from giellm_utils.reporting.documents import refresh, render
 from giellm_utils.reporting.results import ReportError, RunResults
 from giellm_utils.reporting.tables import markdown
@@ -51,7 +58,8 @@ def test_every_table_is_shown_somewhere() -> None:
     measured = {f"{name}/{p.stem}" for name in measurements.TABLES for p in RESULTS.glob(f"{name}/*.json")}
     mre = {f"{mre_tables.FOLDER}/{name}" for name, (file, *_) in mre_tables.TABLES.items()
            if (RESULTS / mre_tables.FOLDER / file).exists()}
-    assert measured and shown == {*corpus_tables.TABLES, *measured, *mre}
+    systems = {f"{system_tables.FOLDER}/{name}" for name in system_tables.TABLES}
+    assert measured and shown == {*corpus_tables.TABLES, *measured, *mre, *systems}
     runs = {p.parent.name for p in RESULTS.glob("*/provenance.json")}
     assert set(re.findall(r"<!-- results:(\S+) -->", written)) == runs
 

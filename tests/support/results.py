@@ -30,6 +30,7 @@ from giellm_utils.core.artifacts import (
     TrainingsFile,
 )
 from giellm_utils.core.files import write_jsonl
+from giellm_utils.core.system_result import Machine, result_path, SystemResult
 from giellm_utils.evaluation.score import COMPARED
 
 LEVELS = ("joint", "text", "words")
@@ -169,3 +170,17 @@ def write_run(folder: Path, *tasks: str, flat: bool = True, redistributable: boo
     if "history.jsonl" not in leave_out:
         write_jsonl(place("history.jsonl"), [r.model_dump(exclude_none=True) for r in history(*LEVELS)])
     return folder
+
+
+def system_row(results: Path, name: str, source: str, task: str = "scnm", tl: float = 0.5, n: int = 50,
+               **changes) -> None:
+    """A row of results/systems/."""
+    made = system({"tl": share(tl), "wl_exact": share(.2), "wl_words": share(.4), "all": share(.1)}, n=n)
+    data = provenance(task)[task].model_copy(update={"title": f"data {source}"})
+    machine = Machine(system="Linux", processor="x", processors=2, accelerators=[], load=None)
+    artifacts.write(result_path(results, name, source, task), SystemResult(**{
+        "system": name, "entry": name, "title": name.title(), "task": task, "source": source,
+        "provenance": data, "split": "test", "level": "joint", "n_train": 9, "n_test": n, "scores": made,
+        "documents": f"{task}.csv", "fit_seconds": 1, "predict_seconds": 1, "machine": machine,
+        "command": "giellm …", "git": "0", "date": "2026-11-25T00:00:00+00:00", "seed": 42, "resamples": 9,
+        "settings": {}, **changes}))
