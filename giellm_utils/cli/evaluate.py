@@ -61,7 +61,8 @@ def evaluate(profile: ProfileOption, task: TaskOption, system: SystemOption = No
         answered = replace(system_row.ask(made, asked, made.title), entry=entry.name)
         command = without_folder(command, loaded.model.id)
     elif system:
-        answered = system_row.ask(entry.make(asked.task), asked, entry.title)
+        options = {"config": getattr(loaded.systems, system)} if entry.configured else {}
+        answered = system_row.ask(entry.make(asked.task, **options), asked, entry.title)
     else:
         made = PublishedWeights(asked.task, model, format_ or loaded.format.name, loaded.generation)
         answered = replace(system_row.ask(made, asked, made.title), entry=NAME)

@@ -14,13 +14,15 @@ from giellm_utils.evaluation.config import EvaluationConfig
 from giellm_utils.formats.config import FormatConfig
 from giellm_utils.inference.config import GenerationConfig
 from giellm_utils.models.spec import ModelConfig
+from giellm_utils.systems.config import SystemsConfig
 from giellm_utils.training.config import TrainingConfig
 
 PROFILES = ROOT / "configs" / "profiles"
 
 
 class Profile(Section):
-    """One run: data, format, model, training, generation, evaluation and the one seed."""
+    """One run: data, format, model, training, generation, evaluation and the one seed; and `systems`, what
+    those of `giellm evaluate --system` take."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
     description: str
@@ -31,6 +33,7 @@ class Profile(Section):
     training: TrainingConfig = TrainingConfig()
     generation: GenerationConfig = GenerationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    systems: SystemsConfig = SystemsConfig()
 
     def value(self, key: str) -> Any:
         """What stands at a dotted key, ready for JSON: value("training.epochs"), value("data")."""

@@ -90,7 +90,7 @@ ROADS: dict[str, Road] = {
 class Ours:
     """One measurement of ours. `names`: what Road.same may call it; `format`: of a run, "" of a row;
     `entry`: its name in systems.registry; `mixed`: datasets of a run, all learned by one model, 0 of what
-    learns none or each alone."""
+    learns none or each alone; `command`: what made a row."""
 
     task: str
     system: str
@@ -102,6 +102,7 @@ class Ours:
     format: str = ""
     entry: str = ""
     mixed: int = 0
+    command: str = ""
 
     @property
     def key(self) -> tuple[int, int, int]:
@@ -116,7 +117,8 @@ class Ours:
 
 @dataclass(frozen=True)
 class Line:
-    """One row: a system of the paper ("" for one of ours alone), what was measured, how to fill it."""
+    """One row: a system of the paper ("" for one of ours alone), what was measured, how to fill it; `title`:
+    of one of ours that was not."""
 
     task: str
     system: str
@@ -124,6 +126,7 @@ class Line:
     status: str
     commands: tuple[str, ...] = ()
     paper: dict[PaperLevel, Accuracy] = field(default_factory=dict)
+    title: str = ""
 
     def cell(self, level: PaperLevel) -> str:
         """Printed, ours with its interval and the difference in points, a line each."""
@@ -138,7 +141,7 @@ class Line:
     @property
     def named(self) -> str:
         """Whose row it is: the paper's system, or one of ours."""
-        return self.system or (self.ours.title if self.ours else MISSING)
+        return self.system or (self.ours.title if self.ours else self.title)
 
     def rests_on(self, notes: dict[str, int]) -> str:
         """The status, and by the number of a note what was measured and on how many documents."""
@@ -157,7 +160,7 @@ def measured(results: Path) -> list[Ours]:
     found = [ours for path in sorted(results.glob("*/provenance.json")) for ours in _of_run(path.parent)]
     rows = (artifacts.read(p, SystemResult) for p in sorted(results.glob("systems/*/*/*.json")))
     found += [Ours(r.task, r.system, r.title, r.provenance.title, _worth(r.source), r.scores, (r.system,),
-                   entry=r.entry)
+                   entry=r.entry, command=r.command)
               for r in rows if r.level == "joint" and r.task in TASKS]
     return sorted(found, key=lambda o: o.key)
 
@@ -210,7 +213,8 @@ def is_the_papers(ours: Ours) -> bool:
 
 
 def lines(found: Sequence[Ours], tasks: Iterable[str] = tuple(TASKS)) -> list[Line]:
-    """The rows of `tasks`: the paper's systems in its order, then those of ours that it has not."""
+    """The rows of `tasks`: the paper's systems in its order, then those of ours that it has not, what was not
+    run here last."""
     made: list[Line] = []
     for task in tasks:
         mine, used = [o for o in found if o.task == task], []
@@ -218,8 +222,18 @@ def lines(found: Sequence[Ours], tasks: Iterable[str] = tuple(TASKS)) -> list[Li
             line = _line(task, system, mine)
             used += [line.ours] if line.ours else []
             made.append(line)
-        made += [Line(task, "", ours, _own_status(ours)) for ours in _others(mine, used)]
+        others = _others(mine, used)
+        made += [Line(task, "", o, _own_status(o), (o.command,) if o.command else ()) for o in others]
+        made += _not_run(task, {o.entry for o in mine})
     return made
+
+
+def _not_run(task: str, measured_here: set[str]) -> list[Line]:
+    """The registered systems that could not be run here, each with what it needs and its command."""
+    return [Line(task, "", None, "needs " + " and ".join(e.needs), (e.command.format(task=task),),
+                 title=e.title)
+            for name, e in registry.entries().items()
+            if e.needs and name not in measured_here and e.applies(TASKS[task])]
 
 
 def _line(task: str, system: str, mine: Sequence[Ours]) -> Line:

@@ -53,7 +53,8 @@ class Entry:
     model needs its folder). `trains`: the options are a profile's: its name, seed, format_name, model,
     training and generation, and `run`, the folder of the system's own trainings. `floor`: a baseline that
     stands in every table. `applies` says for which tasks it is defined. `order` sorts systems in tables and
-    legends.
+    legends. `configured`: the option is `config`, a profile's section `systems.<name>`. `needs` and
+    `command` (which may hold {task}): what fills the row of a system that could not be run here.
     """
 
     name: str
@@ -65,3 +66,6 @@ class Entry:
     make: Callable[..., Any] | None = None
     applies: Callable[[Task], bool] = lambda task: True
     trains: bool = False
+    configured: bool = False
+    needs: tuple[str, ...] = ()
+    command: str = ""

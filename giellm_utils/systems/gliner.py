@@ -1,7 +1,7 @@
 """GLiNER2.5-multi (package gliner2), zero-shot: spans, relations and the text label by the task's own names.
 
 Not run here, for its weights are on the Hub. After `pip install "gliner2[local]==2.1.0"`,
-`giellm evaluate --system gliner --profile open-scnm --task scnm` loads fastino/gliner2.5-multi-v1
+`giellm evaluate --system gliner --profile gliner-multi --task scnm` loads fastino/gliner2.5-multi-v1
 (Apache-2.0, mDeBERTa-v3, 287 M parameters). Texts are split into characters, as the README of gliner2 says
 for languages without spaces. Only the threshold is chosen, on dev; the records teach it nothing else.
 """
@@ -20,11 +20,8 @@ from giellm_utils.core.schema import Record, Span, Task, Word
 from giellm_utils.core.settings import ConfigError
 from giellm_utils.systems.base import answer, Entry, System
 from giellm_utils.systems.choice import choose, f1, halves, Setting
+from giellm_utils.systems.config import GlinerConfig
 
-MODEL = "fastino/gliner2.5-multi-v1"
-#: Least probability of a span or relation; the library's own first.
-GRID: tuple[Setting, ...] = tuple({"threshold": t} for t in (0.5, 0.3, 0.7))
-SPLITTER, BATCH = "char", 16
 #: What the text label is called in the schema.
 LABEL = "分類"
 
@@ -34,18 +31,25 @@ class Gliner(System):
 
     name, level = "gliner", "joint"
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, config: GlinerConfig = GlinerConfig()) -> None:
         if not _tells_apart(task):
             raise ConfigError(f"gliner finds words by their label alone, and two parts of task {task.name} "
                               "share one")
-        self._task = task
-        self._setting: Setting = {**GRID[0], "dev": None}
+        self._task, self._config = task, config
+        self._grid: tuple[Setting, ...] = tuple({"threshold": t} for t in config.thresholds)
+        self._setting: Setting = {**self._grid[0], "dev": None}
 
     @property
     def settings(self) -> dict[str, Any]:
         folder = self._folder
-        return {"model": MODEL, "commit": folder.name if folder.parent.name == "snapshots" else None,
-                "splitter": SPLITTER, "batch size": BATCH, "words": self._setting, "grids": {"words": GRID}}
+        return {"model": self._name, "commit": folder.name if folder.parent.name == "snapshots" else None,
+                "splitter": self._config.splitter, "batch size": self._config.batch_size,
+                "words": self._setting, "grids": {"words": self._grid}}
+
+    @property
+    def _name(self) -> str:
+        """The model without the path of a folder, which is this machine's own."""
+        return Path(self._config.model).name if Path(self._config.model).is_dir() else self._config.model
 
     def fit(self, records: Sequence[Record]) -> None:
         """Choose the threshold by the F1 of words on dev; without dev records the library's own is kept."""
@@ -55,7 +59,7 @@ class Gliner(System):
             found = [list(self._words(text, result)) for text, result in self._ask(dev, setting)]
             return f1([r.words for r in dev], found)
 
-        self._setting = choose(GRID, score, bool(dev))
+        self._setting = choose(self._grid, score, bool(dev))
 
     def predict(self, records: Sequence[Record]) -> list[Answer]:
         """Raises ConfigError where the package or the model cannot be had."""
@@ -72,7 +76,8 @@ class Gliner(System):
             ask = schema.relations if part.shape == "relation" else schema.entities
             schema = ask(list(part.labels))
         yield from zip(texts, self._model.batch_extract(
-            texts, schema, batch_size=BATCH, threshold=setting["threshold"], include_spans=True), strict=True)
+            texts, schema, batch_size=self._config.batch_size, threshold=setting["threshold"],
+            include_spans=True), strict=True)
 
     def _words(self, text: str, result: Mapping[str, Any]) -> Iterator[Word]:
         """The words of one result; what stands at other offsets than it says is left out."""
@@ -91,11 +96,11 @@ class Gliner(System):
         """The snapshot: safetensors and JSON alone; raises ConfigError where a file of it asks for code."""
         from giellm_utils.models.bundle import find_weights
 
-        folder = find_weights(MODEL)
+        folder = find_weights(self._config.model)
         for path in sorted(folder.rglob("*.json")):
             if "auto_map" in json.loads(path.read_text("utf-8")):
-                raise ConfigError(f"{MODEL}: {path.name} asks for code of its own (auto_map), which is never "
-                                  "run here; use another model")
+                raise ConfigError(f"{self._name}: {path.name} asks for code of its own (auto_map), which is "
+                                  "never run here; use another model")
         return folder
 
     @cached_property
@@ -108,7 +113,8 @@ class Gliner(System):
         import torch
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return AutoExtractor.from_pretrained(str(self._folder), word_splitter=SPLITTER, map_location=device)
+        return AutoExtractor.from_pretrained(
+            str(self._folder), word_splitter=self._config.splitter, map_location=device)
 
 
 def _span(text: str, found: Mapping[str, Any]) -> Span | None:
@@ -129,5 +135,6 @@ def _tells_apart(task: Task) -> bool:
 
 ENTRIES = (
     Entry("gliner", "GLiNER2.5-multi, zero-shot", Look(colour="#E69F00", marker="D"), "joint", order=42,
-          make=Gliner, applies=_tells_apart),
+          make=Gliner, applies=_tells_apart, configured=True, needs=("Hub",),
+          command="giellm evaluate --system gliner --profile gliner-multi --task {task}"),
 )

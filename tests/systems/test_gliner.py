@@ -9,13 +9,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from giellm_utils.cli.main import app
 from giellm_utils.core.answer import gold_answer
 from giellm_utils.core.schema import Part, Record, Task
 from giellm_utils.core.settings import ConfigError
 from giellm_utils.data.registry import get_task, load_dataset, TASKS
+from giellm_utils.experiment.profile import load_profile
 from giellm_utils.systems import gliner
-from giellm_utils.systems.gliner import Gliner, GRID
+from giellm_utils.systems.config import GlinerConfig
+from giellm_utils.systems.gliner import Gliner
 from giellm_utils.systems.registry import entries
 
 TCREE = get_task("tcree")
@@ -95,7 +99,7 @@ def test_the_threshold_is_chosen_on_dev_and_ten_answers_are_read(library, ten) -
     records = [replace(r, split="dev" if i < 4 else "train") for i, r in enumerate(ten)]
     system = Gliner(TCREE)
     system.fit(records)
-    assert [len(c["texts"]) for c in library.calls] == [4] * len(GRID)
+    assert [len(c["texts"]) for c in library.calls] == [4] * 3
     assert system.settings["words"] == {"threshold": 0.3, "dev": 1.0}
     blind = [replace(r, label="その他", words=()) for r in ten]
     assert system.predict(blind) == [gold_answer(r) for r in ten]
@@ -151,3 +155,28 @@ def test_it_is_for_tasks_whose_labels_say_their_part() -> None:
     assert not entry.applies(twice)
     with pytest.raises(ConfigError, match="two parts of task twice share one"):
         gliner.Gliner(twice)
+
+
+def test_a_profile_s_section_says_model_splitter_and_thresholds(library, ten, tmp_path) -> None:
+    shipped = load_profile("gliner-multi").systems.gliner
+    assert shipped == GlinerConfig(), "what the YAML shows is what the class defaults to"
+    config = GlinerConfig(model=str(tmp_path), splitter="whitespace", batch_size=3, thresholds=[0.2])
+    system = Gliner(TCREE, config)
+    assert system.predict(ten) == [gold_answer(r) for r in ten]
+    assert library.calls[-1]["batch_size"] == 3 and library.calls[-1]["threshold"] == 0.2
+    assert library.loaded[1]["word_splitter"] == "whitespace"
+    assert system.settings["model"] == tmp_path.name
+
+
+def test_evaluate_hands_it_the_profile_s_section(library, tmp_path, monkeypatch) -> None:
+    """The command of the paper's table, on the embedded sentences, the model a local folder."""
+    monkeypatch.chdir(tmp_path)
+    library.gold = {r.text: r for r in load_dataset("tcree", "embedded").records}
+    done = CliRunner().invoke(app, [
+        "evaluate", "--system", "gliner", "--profile", "gliner-multi", "--task", "tcree", "--limit", "10",
+        "--set", "data.source=embedded", "--set", "systems.gliner.thresholds=[0.3]"])
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    row = json.loads((tmp_path / "results/systems/gliner/embedded/tcree.json").read_text("utf-8"))
+    assert row["scores"]["all"]["f1"]["value"] == 1.0 and row["settings"]["words"]["threshold"] == 0.3
+    with pytest.raises(ConfigError, match="systems.gliner.splitter: Input should be 'char' or 'whitespace'"):
+        load_profile("gliner-multi", {"systems.gliner.splitter": "words"})

@@ -48,11 +48,13 @@ def _once(found: Sequence[Ours]) -> list[Ours]:
 
 
 def _label(ours: Ours) -> str:
-    """How a system is called: of a run its model, without what the source line says of it, and format."""
+    """How a system is called: of a run its model, without what the source line says of it, the datasets it
+    learned together, and its format."""
     if not ours.format:
         return ours.title
+    mixed = "" if ours.mixed < 2 else f", {ours.mixed} datasets in one"
     written = "" if ours.format == "giellm" else f", format {ours.format}"
-    return f"{_model(ours)}, joint{written}"
+    return f"{_model(ours)}, joint{mixed}{written}"
 
 
 def _model(ours: Ours) -> str:
