@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from giellm_utils.core.settings import ConfigError
-from giellm_utils.models.load import dtype_for, load_four_bit, load_model
+from giellm_utils.models.load import load_four_bit, load_model
 from giellm_utils.models.quiet import peft_wrapping
 from giellm_utils.models.tokens import add_tokens
 from giellm_utils.training import seq2seq, stacked
@@ -29,14 +29,14 @@ def build(job: TrainingJob, tokenizer: PreTrainedTokenizerFast, *,
     seq2seq.refuse(job)
     if config.method == "qlora":
         return _qlora(job), []
-    model = load_model(job.model)
+    # Full fine-tuning keeps fp32 master weights, read as they are stored: at lr 1e-5 a bf16 update would
+    # round to nothing, and fp16 weights (Llama 2) read as bf16 would lose three bits before the first step.
+    masters = config.method == "full" and not own_masters
+    model = load_model(job.model.model_copy(update={"dtype": "float32"}) if masters else job.model)
     tokens = add_tokens(tokenizer, model, job.new_tokens) if job.new_tokens else []
     if config.method == "lora":
         model = add_lora(model, config, tokens)
         _stack(model, config)
-    elif dtype_for(job.model) == torch.bfloat16 and not own_masters:
-        # Full fine-tuning keeps fp32 master weights: at lr 1e-5 a bf16 update would round to nothing.
-        model = model.float()
     return model, tokens
 
 
