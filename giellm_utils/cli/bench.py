@@ -16,8 +16,8 @@ from giellm_utils.core.artifacts import EVALUATE
 from giellm_utils.core.settings import ConfigError
 
 bench_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False,
-                        help="Measurements: speed of decoding and training, planned beside measured memory, "
-                             "token costs, scores on samples of documents.")
+                        help="Measurements: speed of decoding, training and a first answer, planned beside "
+                             "measured memory, token costs, scores on samples of documents.")
 
 
 class Corpus(str, Enum):
@@ -110,6 +110,29 @@ def memory(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus) o
                           keep=lambda file: artifacts.write(part, file))
     part.replace(path)
     typer.echo(memory_table(found.model_dump(mode="json")))
+
+
+@bench_app.command()
+def extract(model: Annotated[str, typer.Option("--model", "-m", help="A training's folder.")] = str(
+                paths.WEIGHTS),
+            task: Annotated[str, typer.Option("--task", "-t", help="One of the model's.")] = "scnm",
+            text: Annotated[str, typer.Option(help="What is read.")] = (
+                "2020年、株式会社みどり堂の田中は京都で展示会を開いた。"),
+            times: Annotated[int, typer.Option(min=1, help="Answers, each in new processes.")] = 5,
+            out: Annotated[Path, typer.Option(help="Where MODEL.json goes.")] = Path("results/extract"),
+            ) -> None:
+    """What the first answer of giellm extract takes, by parts; let nothing else run."""
+    from giellm_utils.experiment.benchmarks import first_answer as benchmark
+    from giellm_utils.models.bundle import find_weights, read_card
+    from giellm_utils.reporting.measurements import first_answer_table
+    from giellm_utils.reporting.tables import write_measured
+
+    folder = find_weights(model)
+    card = folder and read_card(folder)
+    if not card:
+        raise ConfigError(f"--model {Path(model).name}: no training's folder (it has no giellm.json)")
+    result = benchmark.run(model, task, text, times, source=card.base.id)
+    write_measured(out / f"{Path(model).name}.json", result, first_answer_table(result))
 
 
 @bench_app.command()

@@ -1,8 +1,9 @@
-"""The measurements' result files (results/bench, token_costs, training, plan) as Markdown tables."""
+"""The measurements' result files (results/bench, training, memory, extract and others) as Markdown tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from giellm_utils.core.artifacts import Score
@@ -89,6 +90,19 @@ def training_table(result: Mapping[str, Any]) -> str:
                                 "peak GiB", "loss", "loss, merged"), rows))
 
 
+def first_answer_table(result: Mapping[str, Any]) -> str:
+    """The parts of a first answer of one file of results/extract, and the whole command."""
+    def said(seconds: Sequence[float]) -> tuple[str, str]:
+        return f"{median(seconds):.2f}", f"{min(seconds):.2f} to {max(seconds):.2f}"
+
+    rows = [(result["titles"][name], *said(seconds)) for name, seconds in result["parts"].items()]
+    rows.append(("**the whole command**, timed from outside", *said(result["command"])))
+    return (f"`{result['model']}` ({result['source']}), task {result['task']}, a text of "
+            f"{result['characters']} characters, {len(result['command'])} times, each in a new process with "
+            f"warm caches; {result['processors']} processors.\n\n"
+            + rows_to_markdown(("part", "median, s", "from, to"), rows))
+
+
 def calibration_table(result: Mapping[str, Any]) -> str:
     """Datasets and levels of one file of results/calibration, under a line on what was measured."""
     report = CalibrationReport.model_validate(result)
@@ -114,4 +128,4 @@ def calibration_table(result: Mapping[str, Any]) -> str:
 #: Folder below results/ -> the table of one of its files.
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "bench": decoding_table, "token_costs": token_table, "training": training_table, "plan": plan_table,
-    CALIBRATION: calibration_table, "memory": memory_table}
+    CALIBRATION: calibration_table, "memory": memory_table, "extract": first_answer_table}
