@@ -21,7 +21,7 @@ run: setup
 	@$(BIN)/giellm run --profile mini
 
 test: setup .venv/.peers
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lab: setup
 	@$(BIN)/jupyter lab notebooks

@@ -4,6 +4,7 @@ leave anything in the user's."""
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,19 @@ def child_environment(session_cache, tmp_path_factory) -> dict[str, str]:
     return {**env, "GIELLM_CACHE_DIR": str(session_cache),
             "GIELLM_RUNS_DIR": str(tmp_path_factory.mktemp("runs")), "HF_HUB_OFFLINE": "1",
             "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def show(record_property) -> Callable[[str], None]:
+    """What a test found and the output of make test is to hold, whichever process ran the test."""
+    return lambda text: record_property("shown", text)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    for report in (*terminalreporter.stats.get("passed", ()), *terminalreporter.stats.get("failed", ())):
+        for name, value in report.user_properties:
+            if name == "shown":
+                terminalreporter.write_line(f"\n{value}")
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def command(tmp_path, monkeypatch) -> Command:
     return Command(tmp_path, monkeypatch)
 
 
-def test_killed_and_resumed_nothing_is_asked_twice(command, capsys):
+def test_killed_and_resumed_nothing_is_asked_twice(command, show):
     with OpenAIServer(lambda q, n: Reply(oracle(q).text, wait=0.25)) as server:
         process = command.start(server.url, "--workers", "2")
         while not (command.log.exists() and command.log.read_bytes().count(b"\n") >= 4):
@@ -95,9 +95,8 @@ def test_killed_and_resumed_nothing_is_asked_twice(command, capsys):
     assert code == 0 and f"{len(kept)} kept, {12 - len(kept)} asked, {12 - len(kept)} answered" in said
     twice = [q for q, count in server.asked.items() if count > 1]
     lines = [json.loads(line) for line in command.log.read_text("utf-8").splitlines()]
-    with capsys.disabled():
-        print(f"\nkilled after {before.total()} requests, {len(kept)} answers kept; then {12 - len(kept)} "
-              f"requests; {len(twice)} asked twice, whose answers the kill cut off")
+    show(f"killed after {before.total()} requests, {len(kept)} answers kept; then {12 - len(kept)} requests; "
+         f"{len(twice)} asked twice, whose answers the kill cut off")
     # Asked twice is only what was on its way when the process died; every answer stands once.
     assert len(twice) == before.total() - len(kept) and len(lines) == len({x["hash"] for x in lines}) == 12
     result = artifacts.read(command.row, SystemResult)

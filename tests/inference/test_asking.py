@@ -30,7 +30,7 @@ def ask(path: Path, names: list[str], behaviour: Behaviour, *, limit: Limit = Li
         return asking.run([question(n) for n in names]), server, log
 
 
-def test_a_server_that_misbehaves_in_every_way(tmp_path, capsys):
+def test_a_server_that_misbehaves_in_every_way(tmp_path, show):
     """One text each: the fault at first, then an answer; and two that never have one."""
     faults = {
         "fine": None, "429 after 1 s": Reply(status=429, headers={"Retry-After": "1"}),
@@ -51,8 +51,7 @@ def test_a_server_that_misbehaves_in_every_way(tmp_path, capsys):
     names = [*faults, "100 kB", "slow", *always]
     faults["slow"] = None
     outcome, server, log = ask(tmp_path / "a.jsonl", [*names, *names], behave)
-    with capsys.disabled():
-        print(f"\nmisbehaving server: {dict(outcome.counts)}; {len(names)} questions given twice each")
+    show(f"misbehaving server: {dict(outcome.counts)}; {len(names)} questions given twice each")
     # 12 answered; of these 9 at the second attempt; one given up after four attempts, one refused at once.
     assert outcome.counts == {"kept": 0, "asked": 12 + 9 + 4 + 1, "answered": 12, "repeated": 9 + 3,
                               "lost": 1, "refused": 1}

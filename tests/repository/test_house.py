@@ -23,16 +23,15 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess:
                           capture_output=True, text=True)
 
 
-def test_the_rooms_and_their_contract(capsys):
+def test_the_rooms_and_their_contract(show):
     done = lint_imports(ROOT)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
     rooms = {p.name: sum(1 for _ in p.rglob("*.py")) for p in (ROOT / "giellm_utils").iterdir() if p.is_dir()}
-    with capsys.disabled():  # the map of the rooms belongs into the output of make test
-        print("\n\nThe rooms (files), each importing only from those below it:")
-        for layer in layers:
-            print("   ", " | ".join(f"{room} ({rooms[room]})" for room in layer.split(" | ")))
-        print(done.stdout[done.stdout.index("Analyzed"):].strip())
+    show("\n".join(["The rooms (files), each importing only from those below it:",
+                    *("    " + " | ".join(f"{room} ({rooms[room]})" for room in layer.split(" | "))
+                      for layer in layers),
+                    done.stdout[done.stdout.index("Analyzed"):].strip()]))
     assert done.returncode == 0, done.stdout
     assert "Rooms: imports go one way KEPT" in done.stdout
 
