@@ -13,7 +13,7 @@ from giellm_utils.core.settings import ConfigError
 from giellm_utils.models.load import load_four_bit, load_model
 from giellm_utils.models.quiet import peft_wrapping
 from giellm_utils.models.tokens import add_tokens
-from giellm_utils.training import seq2seq, stacked
+from giellm_utils.training import seq2seq, sharded, stacked
 from giellm_utils.training.config import TrainingConfig, TrainingJob
 from giellm_utils.training.trainer import add_lora
 
@@ -69,6 +69,7 @@ def _stack(model: torch.nn.Module, config: TrainingConfig) -> None:
     if config.engine == "library":
         return
     reason = ("it is for CPUs" if torch.cuda.is_available()
+              else "the processes share one copy of the model" if sharded.strategy(os.environ)
               else "it has no gradient_checkpointing" if config.gradient_checkpointing
               else stacked.why_not(model))
     if reason is None:

@@ -72,8 +72,9 @@ def refuse(config: TrainingConfig, environment: Mapping[str, str], found: Strate
 
 def check(trainer: Trainer, wanted: Strategy) -> None:
     """Raise ConfigError where accelerate made another strategy than the `wanted` one, as it silently trains
-    plain DDP for FSDP on a CPU."""
+    plain DDP for FSDP and for DeepSpeed on a CPU."""
     made = trainer.accelerator.distributed_type.value
-    if wanted == "fsdp2" and made != "FSDP":
-        raise ConfigError(f"accelerate would train {made} here and not FSDP2, which it knows for GPUs only; "
-                          "set training.machine to cpu or cpu-2")
+    kind, called = {"fsdp2": ("FSDP", "FSDP2"), "zero3": ("DEEPSPEED", "ZeRO-3"), "": (made, "")}[wanted]
+    if made != kind:
+        raise ConfigError(f"accelerate would train {made} here and not {called}, which it knows for GPUs "
+                          "only; set training.machine to cpu or cpu-2")

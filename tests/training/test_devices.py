@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -128,19 +129,53 @@ def test_two_machines_meet_as_under_slurm(one, tmp_path, monkeypatch):
     assert assert_same(tmp_path / "job", one).processes == 2
 
 
-def test_two_processes_that_share_the_model_stop_and_go_on(one, tmp_path):
-    """FSDP2 as configs/accelerate/fsdp2.yaml has it, activations recomputed: stopped by the clock after a
-    step, resumed from a checkpoint of the shared model, saved whole."""
+def zero3_in_fp32(folder: Path) -> Path:
+    """configs/accelerate/zero3.yaml, but for the precision: that of the tiny model."""
+    data = yaml.safe_load((machines.MACHINES / "zero3.yaml").read_text(encoding="utf-8"))
+    (folder / "zero3.yaml").write_text(yaml.safe_dump(data | {"mixed_precision": "no"}), encoding="utf-8")
+    return folder / "zero3.yaml"
+
+
+needs_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="DeepSpeed is not installed")
+
+
+def shared_out(machine: Path, config: Path) -> str:
+    """Train in two processes that share the model, until each says that it did; what they printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(machine), "--num_processes",
+         "2", "-m", "support.sharded_worker", "--config", str(config)], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "tests", ROOT))),
+             "DS_ACCELERATOR": "cpu"})
+    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("sharing, kind", [("fsdp2", "DTensor"),
+                                           pytest.param("zero3", "ZeRO", marks=needs_deepspeed)])
+def test_two_processes_that_share_the_model_stop_and_go_on(one, tmp_path, sharing, kind):
+    """As configs/accelerate has it, with FSDP2 activations recomputed too: stopped by the clock after a step,
+    resumed from a checkpoint of the shared model, saved whole."""
+    machine = machines.MACHINES / "fsdp2.yaml" if sharing == "fsdp2" else zero3_in_fp32(tmp_path)
     for minutes in (1e-9, 30.0):
-        config = job_file(tmp_path, ROWS, **JOB, minutes=minutes, gradient_checkpointing=True)
-        done = subprocess.run(
-            [sys.executable, "-m", "accelerate.commands.launch", "--config_file",
-             str(machines.MACHINES / "fsdp2.yaml"), "--num_processes", "2", "-m", "support.sharded_worker",
-             "--config", str(config)],
-            capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT / "tests")})
-        assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
+        config = job_file(tmp_path, ROWS, **JOB, minutes=minutes, gradient_checkpointing=sharing == "fsdp2")
+        shared_out(machine, config)
     summary = assert_same(tmp_path, one)
     assert (summary.resumed_from_step, summary.steps, summary.processes) == (1, 12, 2)
     for rank in range(2):
         found = read_json(tmp_path / f"kinds-{rank}.json")
-        assert found["kinds"] == ["DTensor"] and 0 < found["here"] < found["whole"]
+        assert found["kinds"] == [kind] and 0 < found["here"] < 0.6 * found["whole"]
+        assert (found["engine"] == "DeepSpeedEngine") == (sharing == "zero3")
+
+
+@needs_deepspeed
+def test_adapters_under_zero3_give_the_curve_of_one_process(tmp_path):
+    """LoRA, which FSDP2 is refused: the base shared out too, the adapter saved whole."""
+    lora = {**JOB, "method": "lora", "learning_rate": 1e-2}
+    shared_out(zero3_in_fp32(tmp_path), job_file(tmp_path / "two", ROWS, **lora))
+    launch(job_file(tmp_path / "one", ROWS, **lora, engine="library"), "cpu", lambda line: None)
+    assert curve(tmp_path / "two") == [(step, pytest.approx(loss, abs=TOLERANCE))
+                                       for step, loss in curve(tmp_path / "one")]
+    a, b = (load_file(tmp_path / name / "model" / "adapter_model.safetensors") for name in ("two", "one"))
+    assert set(a) == set(b) and max((a[k] - b[k]).abs().max().item() for k in a) < TOLERANCE
+    found = read_json(tmp_path / "two" / "kinds-1.json")
+    assert found["engine"] == "DeepSpeedEngine" and found["kinds"] == ["ZeRO"]

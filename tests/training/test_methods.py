@@ -118,9 +118,10 @@ def test_what_sharding_cannot_do_is_refused(training, environment, sentence):
         sharded.refuse(TrainingConfig(**{"method": "full", **training}), told, sharded.strategy(told))
 
 
-def test_plain_ddp_in_the_place_of_fsdp2_is_refused():
+@pytest.mark.parametrize("wanted, called", [("fsdp2", "FSDP2"), ("zero3", "ZeRO-3")])
+def test_plain_ddp_in_the_place_of_a_shared_model_is_refused(wanted, called):
     trainer = type("Made", (), {"accelerator": type("A", (), {
         "distributed_type": type("T", (), {"value": "MULTI_CPU"})})})
-    with pytest.raises(ConfigError, match="accelerate would train MULTI_CPU here and not FSDP2"):
-        sharded.check(trainer, "fsdp2")
+    with pytest.raises(ConfigError, match=f"accelerate would train MULTI_CPU here and not {called}"):
+        sharded.check(trainer, wanted)
     sharded.check(trainer, "")
