@@ -31,6 +31,8 @@ from giellm_utils.systems import registry
 EXACT, SHARE = ({"TL": "tl", "WL": wl, "ALL": "all"} for wl in ("wl_exact", "wl_words"))
 #: Data from the best to the least like the paper's: names of SystemResult.source.
 _BY_WORTH = ("mmm-", "authors-", "open", "")
+#: The embedded corpus and users' own data.
+WORST = _BY_WORTH.index("")
 #: A value must not part from its interval in a narrow column.
 SPACE = "\N{NO-BREAK SPACE}"
 #: Floors of a run that stand in the table; always_empty has no text label and says what majority says.
@@ -90,7 +92,7 @@ ROADS: dict[str, Road] = {
 class Ours:
     """One measurement of ours. `names`: what Road.same may call it; `format`: of a run, "" of a row;
     `entry`: its name in systems.registry; `mixed`: datasets of a run, all learned by one model, 0 of what
-    learns none or each alone; `command`: what made a row."""
+    learns none or each alone; `command`: what makes it; `run`: of a trained model, its run."""
 
     task: str
     system: str
@@ -103,6 +105,7 @@ class Ours:
     entry: str = ""
     mixed: int = 0
     command: str = ""
+    run: str = ""
 
     @property
     def key(self) -> tuple[int, int, int]:
@@ -141,6 +144,8 @@ class Line:
     @property
     def named(self) -> str:
         """Whose row it is: the paper's system, or one of ours."""
+        if self.ours and self.ours.run and not self.system:
+            return f"{self.ours.title} (run {self.ours.run})"
         return self.system or (self.ours.title if self.ours else self.title)
 
     def rests_on(self, notes: dict[str, int]) -> str:
@@ -170,7 +175,8 @@ def _of_run(folder: Path) -> Iterable[Ours]:
     scores, trainings = results.scores, results.trainings
     if not scores or not trainings:
         return
-    model, fmt = trainings[0], _format(folder)
+    model, (fmt, profile) = trainings[0], _manifest(folder)
+    command = f"giellm run --profile {profile}" if profile else ""
     written = "" if fmt == "giellm" else f", format {fmt}"
     for task, systems in scores.tasks.items():
         data = results.provenance[task]
@@ -178,18 +184,22 @@ def _of_run(folder: Path) -> Iterable[Ours]:
         for name, found in systems.items():
             if task in TASKS and name == "joint":
                 yield Ours(task, name, f"{model.model}, {METHODS[model.method]}{written}", *base[1:], found,
-                           (model.base,), fmt, name, len(scores.tasks))
+                           (model.base,), fmt, name, len(scores.tasks), command, folder.name)
             elif task in TASKS and name in _FLOORS:
                 yield Ours(task, name, registry.title(name), *base[1:], found, (name,),
-                           entry=name)
+                           entry=name, command=command)
 
 
-def _format(folder: Path) -> str:
-    """The format of a run by its manifests; older ones say nothing, and were of format giellm."""
+def _manifest(folder: Path) -> tuple[str, str]:
+    """(format, profile) of a run by its manifests; older ones name no format, and were of format giellm."""
     path = folder / "manifests.json"
-    parameters: dict[str, Any] = read_json(path).get(artifacts.CONVERT, {}).get("parameters", {}) \
-        if path.exists() else {}
-    return parameters.get("format.name") or "giellm"
+    converted: dict[str, Any] = read_json(path).get(artifacts.CONVERT, {}) if path.exists() else {}
+    return converted.get("parameters", {}).get("format.name") or "giellm", converted.get("profile", "")
+
+
+def run_format(folder: Path) -> str:
+    """The format that a run's model reads and writes."""
+    return _manifest(folder)[0]
 
 
 def _source(data: Provenance) -> str:
@@ -259,13 +269,16 @@ def _line(task: str, system: str, mine: Sequence[Ours]) -> Line:
 
 
 def _others(mine: Sequence[Ours], used: Sequence[Ours]) -> list[Ours]:
-    """Our systems that stand beside none of the paper's, each once, on its best data."""
+    """Our systems that stand beside none of the paper's, each once, on its best data; and every model that we
+    trained on that data, whatever it stands beside."""
     taken = {o.system for o in used}
     best: dict[str, Ours] = {}
     for ours in mine:
-        if ours.system not in taken:
+        if ours.system not in taken and not ours.run:
             best.setdefault(ours.system, ours)
-    return [best[name] for name in registry.ordered(best)]
+    runs = [o for o in mine if o.run]
+    return [*(o for o in runs if o.worth == min(r.worth for r in runs)),
+            *(best[name] for name in registry.ordered(best))]
 
 
 def _own_status(ours: Ours) -> str:
@@ -278,8 +291,11 @@ LEGEND = (
     "and ours minus the paper's in points. WL is the exact match of all words on SCNM and TCREE, the share "
     "of words on SCPOS (inferred; the paper does not say). (?): its header is inferred, "
     "`reporting/published.py` says from what. Ours stand on other data and, where the status says so, on "
-    "another model: beside the paper, not against it. What needs the Hub, a GPU or a key was not run here; "
-    "the command fills the cell; `giellm run` of the paper's own models trains them on the open data here.")
+    "another model: beside the paper, not against it. What needs the Hub, a GPU or a key was not run here. "
+    "The command fills the cell, with `giellm tables` after it and, for a run, `giellm publish RUN` between. "
+    "A key stands in `GIELLM_API_KEY`, and `--stop-at-dollars` holds a limit. `giellm run` of the paper's "
+    "own models trains them on the open data here. Of our runs the scores of free decoding are shown, where "
+    "there are any; under the grammars: docs/results.md, Free against constrained decoding.")
 
 
 def _rows(found: Sequence[Line]) -> tuple[list[tuple[str, ...]], list[str]]:

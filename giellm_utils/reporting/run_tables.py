@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from giellm_utils.core.artifacts import Effect, SystemScores, Training
+from giellm_utils.core.artifacts import Effect, EVALUATE, SystemScores, Training
+from giellm_utils.core.files import read_json
 from giellm_utils.evaluation.score import COMPARED
 from giellm_utils.reporting.results import ReportError, RunResults
 from giellm_utils.reporting.tables import MISSING, rows_to_markdown, score_cell
@@ -15,6 +16,7 @@ from giellm_utils.systems import registry
 METRICS = (*FEW_METRICS, "format_accuracy")
 #: The floor that the compact table sets beside the model.
 FLOOR = "majority"
+FORCED = ", first token forced (SLG's Constraint Mechanism)"
 
 
 def results_table(results: RunResults) -> str:
@@ -65,17 +67,24 @@ def _signed(e: Effect) -> str:
 def decodings_table(results: RunResults) -> str:
     """Free against constrained decoding of the first trained condition."""
     decodings, trainings = _present(results, "decodings.json"), _present(results, "trainings.json")
-    rows = []
+    free = "free" + (FORCED if _first_token_forced(results.folder) else "")
+    rows, called = [], {"free": free, "constrained": "constrained"}
     for task, conditions in decodings.tasks.items():
         for name in ("free", "constrained"):
             if found := getattr(conditions.get(trainings[0].condition), name, None):
                 speed = found.items_per_second
-                rows.append((task, name, *(score_cell(found.scores.get(m)) for m in COMPARED),
+                rows.append((task, called[name], *(score_cell(found.scores.get(m)) for m in COMPARED),
                              max(s.n for s in found.scores.values() if s),
                              None if speed is None else f"{speed:.1f}"))
     return (rows_to_markdown(("dataset", "decoding", *map(metric_title, COMPARED), "n", "items/s"), rows)
             + f"\nPer cent with 95 % bootstrap intervals over documents. {results.source()}. "
               f"Items a second on {trainings[0].device.upper()}, {trainings[0].dtype}.\n")
+
+
+def _first_token_forced(folder: Path) -> bool:
+    path = folder / "manifests.json"
+    evaluated = read_json(path).get(EVALUATE, {}) if path.exists() else {}
+    return evaluated.get("parameters", {}).get("generation.first_token") == "forced"
 
 
 def training_name(training: Training, among: list[Training]) -> str:

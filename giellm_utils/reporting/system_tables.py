@@ -15,6 +15,7 @@ from giellm_utils.core.files import read_json
 from giellm_utils.core.sources import METHODS
 from giellm_utils.core.system_result import SystemResult
 from giellm_utils.data.registry import TASKS
+from giellm_utils.reporting.beside_paper import measured, Ours, run_format, WORST
 from giellm_utils.reporting.results import run_folders, RunResults
 from giellm_utils.reporting.tables import MISSING, rows_to_markdown, score_cell
 from giellm_utils.reporting.titles import FEW_METRICS, metric_title
@@ -40,13 +41,14 @@ def _title(task: str) -> str:
 
 # -- times -----------------------------------------------------------------------------------------------
 
-_TIMES = ("system", "data", "dataset", "fitting, s", "test", "answers, s", "texts/s", "machine", "busy with")
+_TIMES = ("system", "data", "dataset", "fitting, s", "documents", "answers, s", "texts/s", "machine",
+          "busy with")
 _TIMES_LEGEND = (
     "Wall time. Fitting: of this dataset's train texts; of a run, of all its datasets in one training (and "
-    "without its set-up). Answers: a system's on the whole test split; of a run, the texts a second of its "
-    "constrained decoding, or of the only one that it has. Busy with: how many processes wanted a processor "
-    "when it began; with more than none the times are too long, and a run does not say. A dash: not timed in "
-    "one go.")
+    "without its set-up). Answers: to all documents that it was asked; of a run by its constrained decoding, "
+    "or the only one that it has; of a model in context that was not asked in one go, the seconds of all "
+    "requests added up. Busy with: how many processes wanted a processor when it began; with more than none "
+    "the times are too long, and a run does not say.")
 
 
 def times(results: Path) -> str:
@@ -56,7 +58,7 @@ def times(results: Path) -> str:
 
 
 def _times_of_row(row: SystemResult) -> tuple[Any, ...]:
-    seconds = row.predict_seconds
+    seconds = row.predict_seconds or (row.cost.seconds if row.cost else row.predict_seconds)
     machine = ", ".join((f"{row.machine.processors} × {row.machine.processor}", *row.machine.accelerators))
     return (row.title, row.source, _title(row.task), f"{row.fit_seconds:,.1f}", f"{row.n_test:,}",
             None if seconds is None else f"{seconds:,.1f}",
@@ -76,7 +78,8 @@ def _times_of_runs(results: Path) -> Iterator[tuple[Any, ...]]:
             if not decoding:
                 continue
             n, speed = max(s.n for s in decoding.scores.values() if s), decoding.items_per_second
-            yield (f"{first.model}, {METHODS[first.method]}, {first.condition}", f"run {folder.name}",
+            yield (f"{first.model}, {METHODS[first.method]}, {first.condition}, format {run_format(folder)}",
+                   f"run {folder.name}",
                    _title(task), f"{_training(run.trainings, task).seconds:,.1f}", f"{n:,}",
                    speed and f"{n / speed:,.1f}", speed and _speed(speed), _machine(folder, first), None)
 
@@ -102,6 +105,7 @@ def _machine(folder: Path, training: Training) -> str:
 
 # -- lenient reading -------------------------------------------------------------------------------------
 
+_READ = (*FEW_METRICS, "format_accuracy")
 _LENIENT_LEGEND = (
     "Per cent with 95 % bootstrap intervals over documents. Strict: what is not written in the format counts "
     "as wrong. Lenient: the form is mended first (fences, quotes, talk around the answer, wide marks; no "
@@ -110,12 +114,36 @@ _LENIENT_LEGEND = (
 
 def lenient(results: Path) -> str:
     """Systems whose answers can be read in two ways: strictly and with good will, side by side."""
-    rows = [(r.title, _title(r.task), read, *(score_cell(scores.all.get(m)) for m in FEW_METRICS), scores.n)
+    rows = [(r.title, _title(r.task), read, *(score_cell(scores.all.get(m)) for m in _READ), scores.n)
             for r in system_rows(results) if r.lenient
             for read, scores in (("strict", r.scores), ("lenient", r.lenient))]
-    return rows_to_markdown(("system", "dataset", "read", *map(metric_title, FEW_METRICS), "n"),
-                            rows or [(MISSING,) * 8]) + f"\n{_LENIENT_LEGEND}\n"
+    return rows_to_markdown(("system", "dataset", "read", *map(metric_title, _READ), "n"),
+                            rows or [(MISSING,) * (4 + len(_READ))]) + f"\n{_LENIENT_LEGEND}\n"
+
+
+# -- scores ----------------------------------------------------------------------------------------------
+
+
+def scores(results: Path) -> str:
+    """Every system and run on the open datasets or the authors' own: the four main metrics, side by side."""
+    found = [o for o in measured(results) if o.task in TASKS and o.worth < WORST]
+    rows = [(_title(o.task), o.title, f"run {o.run}" if o.run else "", *(
+        score_cell(o.scores.all.get(m)) for m in FEW_METRICS), f"{o.scores.n:,}")
+        for task in TASKS for o in _in_order([o for o in found if o.task == task])]
+    return (rows_to_markdown(("dataset", "system", "run", *map(metric_title, FEW_METRICS), "n"), rows)
+            + "\nPer cent with 95 % bootstrap intervals over documents; of a run the scores of free "
+              "decoding, where there are any. The same test split for all of a dataset, or the first n of it "
+              "by text hash.\n")
+
+
+def _in_order(found: list[Ours]) -> list[Ours]:
+    """Runs first, then systems in the order of tables; each floor once, on the most documents."""
+    floors = {name for name, entry in registry.entries().items() if entry.floor}
+    best = {o.entry: o for o in sorted(found, key=lambda o: o.scores.n) if o.entry in floors}
+    order = registry.ordered({o.entry for o in found})
+    kept = [o for o in found if o.entry not in floors or o is best[o.entry]]
+    return sorted(kept, key=lambda o: (not o.run, order.index(o.entry), o.run))
 
 
 #: NAME of a mark `<!-- table:systems/NAME -->` -> its table.
-TABLES: dict[str, Callable[[Path], str]] = {"times": times, "lenient": lenient}
+TABLES: dict[str, Callable[[Path], str]] = {"scores": scores, "times": times, "lenient": lenient}

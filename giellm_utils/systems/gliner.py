@@ -135,6 +135,6 @@ def _tells_apart(task: Task) -> bool:
 
 ENTRIES = (
     Entry("gliner", "GLiNER2.5-multi, zero-shot", Look(colour="#E69F00", marker="D"), "joint", order=42,
-          make=Gliner, applies=_tells_apart, configured=True, needs=("Hub",),
+          make=Gliner, applies=_tells_apart, configured=True, needs=("Hub", "the package gliner2"),
           command="giellm evaluate --system gliner --profile gliner-multi --task {task}"),
 )

@@ -53,8 +53,10 @@ def test_a_run_stands_in_for_giellm_7b(tmp_path: Path) -> None:
     tcree = line(tmp_path, "tcree", "GIELLM-7B")
     assert tcree.cell("TL").startswith("97.19\xa0(?)\n") and tcree.cell("ALL").startswith("–\n38.0")
     assert "Δ" not in tcree.cell("ALL")
-    own = [x.ours.system for x in lines(measured(tmp_path), ["scnm"]) if not x.system and x.ours]
-    assert own == ["majority"], "text and words alone answer one level, joint stands above"
+    own = [x for x in lines(measured(tmp_path), ["scnm"]) if not x.system and x.ours]
+    assert [x.ours.system for x in own] == ["joint", "majority"], "text and words alone answer one level"
+    # The run stands by itself, too, with its name and what made it.
+    assert own[0].named == "tiny model from scratch (tests only), LoRA (run made)"
 
 
 def test_one_model_for_many_datasets_goes_first_as_the_papers_is(tmp_path: Path) -> None:
@@ -108,7 +110,7 @@ def test_the_better_data_then_more_documents(tmp_path: Path) -> None:
 
 def test_a_system_that_was_not_run_has_its_command_until_it_is(tmp_path: Path) -> None:
     last = lines(measured(tmp_path), ["scnm"])[-1]
-    assert (last.named, last.status) == ("GLiNER2.5-multi, zero-shot", "needs Hub")
+    assert (last.named, last.status) == ("GLiNER2.5-multi, zero-shot", "needs Hub and the package gliner2")
     assert last.commands == ("giellm evaluate --system gliner --profile gliner-multi --task scnm",)
     row(tmp_path, "gliner", "open")
     last = lines(measured(tmp_path), ["scnm"])[-1]
@@ -118,7 +120,7 @@ def test_a_system_that_was_not_run_has_its_command_until_it_is(tmp_path: Path) -
 def test_rendered(tmp_path: Path) -> None:
     write_run(tmp_path / "made", "scnm")
     text = render("<!-- paper:all -->\n<!-- /paper -->", tmp_path)
-    assert len(re.findall(r"^\| (?:SCNM|SCPOS:\S+|TCREE) \|", text, re.M)) == 6 * 6 + 1 + 6
+    assert len(re.findall(r"^\| (?:SCNM|SCPOS:\S+|TCREE) \|", text, re.M)) == 6 * 6 + 2 + 6
     assert "| 85.70<br>87.0\xa0[79.0,\xa095.0]<br>Δ\xa0+1.3 |" in text
     assert "`giellm run --profile giellm-7b`" in text and beside_paper.LEGEND in text
     assert ("\n(1) tiny model from scratch (tests only), LoRA · SCNM, embedded mini corpus (machine-written, "
@@ -132,12 +134,12 @@ def test_a_notebook_shows_its_own_run_below(tmp_path: Path) -> None:
     run = write_run(tmp_path / "made", "scnm")
     scores = artifacts.read(run / "scores.json", artifacts.ScoresFile)
     page = beside_paper.view(tmp_path, ["scnm", "news"], scores, "my data").source
-    assert page.count("<tr") == 1 + 6 + 1 + 1 + 1 and "this run, joint" in page
+    assert page.count("<tr") == 1 + 6 + 2 + 1 + 1 and "this run, joint" in page
     assert "this notebook (3), n\xa0=\xa075" in page and "(3) my data." in page
     assert "<script" not in page and "↵" not in page
     # All six datasets, whatever the run has.
     whole = beside_paper.view(tmp_path, run=scores, data=provenance("scnm").root).source
-    assert whole.count("<tr") == 1 + 6 * 6 + 1 + 1 + 6 and whole.count("this notebook") == 1
+    assert whole.count("<tr") == 1 + 6 * 6 + 2 + 1 + 6 and whole.count("this notebook") == 1
     assert all(found in whole for found in (*(t.title.replace("&", "&amp;") for t in TASKS.values()),
                                             "SCNM, embedded mini corpus (machine-written, stand-in)."))
 

@@ -9,6 +9,7 @@ from giellm_utils.core.artifacts import TrainingsFile
 from giellm_utils.core.files import write_json
 from giellm_utils.core.paths import ROOT
 from giellm_utils.core.system_result import Machine
+from giellm_utils.data.registry import TASKS
 from giellm_utils.reporting import system_tables
 from giellm_utils.reporting.documents import render
 from support.results import share, system, system_row, training, write_run
@@ -42,11 +43,24 @@ def test_times_of_rows_and_runs(tmp_path: Path) -> None:
 
 def test_lenient_stands_beside_strict(tmp_path: Path) -> None:
     write_run(tmp_path / "made", "scnm")
-    assert cells(system_tables.lenient(tmp_path)) == [["–"] * 8]
+    assert cells(system_tables.lenient(tmp_path)) == [["–"] * 9]
     system_row(tmp_path, "crf", "open")
     system_row(tmp_path, "in-context", "open", lenient=system({"tl": share(.75)}, n=50))
     strict, lenient = cells(system_tables.lenient(tmp_path))
     assert strict[2] == "strict" and strict[3].startswith("50.0 ") and lenient[3].startswith("75.0 ")
+
+
+def test_scores_of_every_system_side_by_side(tmp_path: Path) -> None:
+    """Runs first, then systems; each floor once; the embedded corpus has its tables elsewhere."""
+    system_row(tmp_path, "crf", "open", n=900)
+    system_row(tmp_path, "crf", "embedded")
+    system_row(tmp_path, "majority", "open", n=9)
+    system_row(tmp_path, "majority", "authors-scnm", n=90)
+    found = cells(system_tables.scores(tmp_path))
+    assert [(r[1], r[-1]) for r in found] == [("Majority", "90"), ("Crf", "900")]
+    committed = cells(system_tables.scores(ROOT / "results"))
+    assert {r[0] for r in committed} == {t.title for t in TASKS.values()}
+    assert {"run open-six", "run weights", "run scnm-slg-gemma"} <= {r[2] for r in committed}
 
 
 def test_every_committed_row_has_its_times() -> None:
