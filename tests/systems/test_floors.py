@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from giellm_utils.core.answer import Answer
 from giellm_utils.core.schema import Record
+from giellm_utils.data.registry import load_dataset
 from giellm_utils.evaluation.per_label import evaluate
 from giellm_utils.systems.floors import AlwaysEmpty, Majority, NotFittedError
 from giellm_utils.systems.registry import entries
@@ -23,6 +26,17 @@ def test_the_majority_says_the_most_frequent_label_and_no_words() -> None:
     assert fitted(PERSON).predict([EMPTY]) == [Answer("仕事")]
     assert fitted(PERSON, EMPTY).predict([EMPTY]) == [Answer("旅行")], "a tie: the task's order"
     assert fitted(PERSON).predict([]) == []
+
+
+def test_ten_items_of_a_dataset() -> None:
+    data = load_dataset("scnm", "embedded")
+    label, _ = Counter(r.label for r in data.split("train")).most_common(1)[0]
+    ten = data.split("test")[:10]
+    majority, empty = Majority(data.task), AlwaysEmpty(data.task)
+    majority.fit(data.split("train"))
+    assert majority.predict(ten) == [Answer(label)] * 10 and empty.predict(ten) == [Answer(None)] * 10
+    right = evaluate(data.task, ten, "joint", majority.predict(ten), seed=0, tables=False).all["tl"].value
+    assert right == sum(r.label == label for r in ten) / 10
 
 
 def test_always_empty_says_nothing_and_needs_no_fit() -> None:
