@@ -5,6 +5,7 @@ Every system gets the same documents, the same scorer and the same record, whate
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sys
@@ -126,7 +127,8 @@ def write_row(asked: Asked, answered: Answered, results: Path, *, command: str, 
         documents=path.with_suffix(".csv").name, fit_seconds=round(answered.fit_seconds, 2),
         predict_seconds=None if answered.predict_seconds is None else round(answered.predict_seconds, 2),
         cost=answered.cost, machine=machine, command=command, git=git_revision(),
-        date=datetime.now(UTC).isoformat(timespec="seconds"), settings=dict(answered.settings), **how)
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        settings=json.loads(json.dumps(answered.settings)), **how)
     _may_replace(path, result, force)
     frame = score.score_documents(asked.task, asked.test, answered.level, answered.answers)
     write_text(path.with_suffix(".csv"), documents(frame).to_csv(index=False))

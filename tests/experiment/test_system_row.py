@@ -75,6 +75,16 @@ def test_another_result_is_not_replaced_unasked(tmp_path, asked):
     assert artifacts.read(path, SystemResult).settings == {"k": 3}
 
 
+def test_the_same_command_again_renews_its_row(tmp_path, asked):
+    """Settings that JSON writes otherwise than Python holds them (tuples) are the same settings."""
+    right = [gold_answer(r) for r in asked.test]
+    for seconds in (1.0, 2.0):
+        path, _ = system_row.write_row(asked, answered(asked, right, fit_seconds=seconds,
+                                                       settings={"grid": ({"c": 0.1}, {"c": 1})}), tmp_path,
+                                       **WHERE)
+    assert artifacts.read(path, SystemResult).fit_seconds == 2.0
+
+
 def test_the_command_writes_the_row_of_a_registered_system(tmp_path):
     given = ["evaluate", "--profile", write_profile(tmp_path), "--task", "scnm", "--out", str(tmp_path)]
     done = CliRunner().invoke(app, [*given, "--system", "majority"])
