@@ -128,7 +128,7 @@ def write_row(asked: Asked, answered: Answered, results: Path, *, command: str, 
         predict_seconds=None if answered.predict_seconds is None else round(answered.predict_seconds, 2),
         cost=answered.cost, machine=machine, command=command, git=git_revision(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        settings=json.loads(json.dumps(answered.settings)), **how)
+        settings=json.loads(json.dumps(dict(answered.settings))), **how)
     _may_replace(path, result, force)
     frame = score.score_documents(asked.task, asked.test, answered.level, answered.answers)
     write_text(path.with_suffix(".csv"), documents(frame).to_csv(index=False))
