@@ -33,7 +33,7 @@ bench: setup
 	@$(BIN)/giellm bench decoding --profile $(PROFILE) --items 200 --batch-size 64 --growth 40
 
 bench-train: setup .venv/.peers
-	@$(BIN)/giellm bench training
+	@$(BIN)/giellm bench training --steps 16
 
 chaos: setup
 	@$(BIN)/python -m giellm_utils.experiment.chaos --kills 20 --seed 42

@@ -2,7 +2,7 @@
 
 Whatever stands between `<!-- KIND:NAME -->` and `<!-- /KIND -->` is replaced. KIND results, summary,
 effects or decodings: a table of run NAME (run_tables). KIND paper: every system of the paper beside ours,
-NAME is a task or `all` (beside_paper). KIND table: NAME is one of corpus_tables.TABLES, or
+NAME is a task or `all` (beside_paper). KIND table: NAME is aims, one of corpus_tables.TABLES, or
 FOLDER/FILE for a measurement (measurements.TABLES), such as bench/open-scnm, mre/NAME
 (mre_tables.TABLES) or systems/NAME (system_tables.TABLES).
 """
@@ -19,6 +19,7 @@ from giellm_utils.core.files import read_json, write_text
 from giellm_utils.core.paths import ROOT
 from giellm_utils.data.registry import TASKS
 from giellm_utils.reporting import (
+    aims,
     beside_paper,
     corpus_tables,
     measurements,
@@ -57,9 +58,12 @@ class Tables:
         if folder in measurements.TABLES:
             path = self.results / folder / f"{file}.json"
             return measurements.TABLES[folder](read_json(path)) if path.exists() else "Not measured yet.\n"
+        if name == aims.NAME:
+            return aims.table(self.results)
         if name in corpus_tables.TABLES:
             return markdown(corpus_tables.TABLES[name](*self._corpus))
-        raise ReportError(f"no table {name!r}; known tables: {', '.join(corpus_tables.TABLES)}, "
+        raise ReportError(f"no table {name!r}; known tables: {aims.NAME}, "
+                          f"{', '.join(corpus_tables.TABLES)}, "
                           f"{', '.join(f'{folder}/FILE' for folder in measurements.TABLES)}, "
                           f"{', '.join(f'{mre_tables.FOLDER}/{name}' for name in mre_tables.TABLES)}, "
                           f"{', '.join(f'{system_tables.FOLDER}/{name}' for name in system_tables.TABLES)}")

@@ -16,6 +16,7 @@ from giellm_utils.core import artifacts
 from giellm_utils.core.files import read_json, write_json
 from giellm_utils.core.paths import ROOT
 from giellm_utils.reporting import (
+    aims,
     corpus_tables,
     documents,
     measurements,
@@ -59,7 +60,7 @@ def test_every_table_is_shown_somewhere() -> None:
     mre = {f"{mre_tables.FOLDER}/{name}" for name, (file, *_) in mre_tables.TABLES.items()
            if (RESULTS / mre_tables.FOLDER / file).exists()}
     systems = {f"{system_tables.FOLDER}/{name}" for name in system_tables.TABLES}
-    assert measured and shown == {*corpus_tables.TABLES, *measured, *mre, *systems}
+    assert measured and shown == {aims.NAME, *corpus_tables.TABLES, *measured, *mre, *systems}
     runs = {p.parent.name for p in RESULTS.glob("*/provenance.json")}
     assert set(re.findall(r"<!-- results:(\S+) -->", written)) == runs
 

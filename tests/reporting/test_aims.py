@@ -1,0 +1,36 @@
+"""Aims beside what was reached: every number is read from a result file, and none stands without its file."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from giellm_utils.core.files import read_json, write_json
+from giellm_utils.core.paths import ROOT
+from giellm_utils.reporting import aims
+from giellm_utils.reporting.documents import render
+
+RESULTS = ROOT / "results"
+
+
+def reached(table: str) -> dict[str, list[str]]:
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_numbers_are_those_of_the_files(tmp_path: Path) -> None:
+    for name in ("training", "bench", "extract", "memory", "mini"):
+        shutil.copytree(RESULTS / name, tmp_path / name)
+    found = read_json(tmp_path / "training" / "scnm-open.json")
+    for key, speed in {"ours": 9.0, "ours_dropout": 7.5, "trainer": 1.0}.items():
+        found["ways"][key]["sequences_per_second"] = speed
+    write_json(tmp_path / "training" / "scnm-open.json", found)
+    rows = reached(aims.table(tmp_path))
+    assert rows["sequences a second against our training as it began"][1] == "1.20 ×"
+    assert rows["against transformers' Trainer with its defaults"][1] == "9.0 ×"
+    assert all(row[2] == "–" or (RESULTS / row[2]).exists() for row in rows.values())
+
+
+def test_what_was_not_measured_has_no_row(tmp_path: Path) -> None:
+    assert list(reached(aims.table(tmp_path))) == ["the engine of DeepSpeed's ZeRO-3 at toy size"]
+    assert "| 2.5 × |" in render("<!-- table:aims -->\n<!-- /table -->\n", RESULTS)
