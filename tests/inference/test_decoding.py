@@ -137,7 +137,8 @@ def check_equal(model, tokenizer, constraints, requests, **how) -> None:
 
 @pytest.mark.parametrize("how", [
     {}, {"batch_size": 1}, {"batch_size": 64}, {"score": score_gather}, {"score": score_full},
-    {"refill": False}, {"share": False}, {"force": False}, {"lean": False}], ids=str)
+    {"refill": False}, {"share": False}, {"force": False}, {"lean": False}],
+    ids=lambda how: " ".join(f"{k}={getattr(v, '__name__', v)}" for k, v in how.items()) or "as it is")
 def test_fp32_output_is_that_of_the_plain_computation(scratch, tokenizer, constraints, requests, how):
     check_equal(scratch, tokenizer, constraints, requests if not how else requests[:16], **how)
 
