@@ -130,7 +130,7 @@ def test_render_faults(folder: Path) -> None:
             render(text, folder / "results", "a.md")
 
     fails("<!-- table:nothing -->\n<!-- /table -->",
-          "a.md: no table 'nothing'; known tables: sheet:scnm-mini.*bench/FILE")
+          "a.md: no table 'nothing'; known tables: aims, sheet:scnm-mini.*bench/FILE")
     fails("<!-- table:judges -->\n<!-- table:judges -->\n<!-- /table -->", "a.md: 2 table marks but 1 ends")
     fails("<!-- table:judges -->\n<!-- /results -->", "a.md: 1 table marks but 1 ends, of which 0 fit")
     (folder / "results" / "made" / "mre.json").unlink()
