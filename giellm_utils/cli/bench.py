@@ -124,6 +124,7 @@ def extract(model: Annotated[str, typer.Option("--model", "-m", help="A training
     """What the first answer of giellm extract takes, by parts; let nothing else run."""
     from giellm_utils.experiment.benchmarks import first_answer as benchmark
     from giellm_utils.models.bundle import find_weights, read_card
+    from giellm_utils.models.spec import statement
     from giellm_utils.reporting.measurements import first_answer_table
     from giellm_utils.reporting.tables import write_measured
 
@@ -131,7 +132,7 @@ def extract(model: Annotated[str, typer.Option("--model", "-m", help="A training
     card = folder and read_card(folder)
     if not card:
         raise ConfigError(f"--model {Path(model).name}: no training's folder (it has no giellm.json)")
-    result = benchmark.run(model, task, text, times, source=card.base.id)
+    result = benchmark.run(model, task, text, times, source=statement(card.base))
     write_measured(out / f"{Path(model).name}.json", result, first_answer_table(result))
 
 

@@ -64,7 +64,7 @@ def _decoding(results: Path) -> Iterator[Row]:
     if found := _read(results, name):
         whole, parts = median(found["command"]), sum(map(median, found["parts"].values()))
         yield ("the first answer of `giellm extract`", "5 s", f"{whole:.2f} s", name,
-               f"parts that are timed take {parts:.1f} s of it, the rest is the end of the process")
+               f"imports, weights and grammars take most of it; its parts add up to {parts:.2f} s")
 
 
 def _rest(results: Path) -> Iterator[Row]:

@@ -11,18 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from giellm_utils.core import artifacts
 from giellm_utils.core.artifacts import Provenance, Score, ScoresFile, SystemScores
-from giellm_utils.core.files import read_json
 from giellm_utils.core.markup import Html
 from giellm_utils.core.sources import METHODS
-from giellm_utils.core.system_result import SystemResult
 from giellm_utils.data.registry import TASKS
 from giellm_utils.reporting import html
 from giellm_utils.reporting.published import ACCURACIES, Accuracy, LEVELS, PaperLevel, SYSTEMS
-from giellm_utils.reporting.results import RunResults
+from giellm_utils.reporting.results import RunResults, system_rows
 from giellm_utils.reporting.tables import MISSING, rows_to_markdown, score_cell
 from giellm_utils.systems import registry
 
@@ -163,10 +160,9 @@ class Line:
 def measured(results: Path) -> list[Ours]:
     """Every run's joint model and floors, and every row of results/systems, the better first."""
     found = [ours for path in sorted(results.glob("*/provenance.json")) for ours in _of_run(path.parent)]
-    rows = (artifacts.read(p, SystemResult) for p in sorted(results.glob("systems/*/*/*.json")))
     found += [Ours(r.task, r.system, r.title, r.provenance.title, _worth(r.source), r.scores, (r.system,),
                    entry=r.entry, command=r.command)
-              for r in rows if r.level == "joint" and r.task in TASKS]
+              for r in system_rows(results) if r.level == "joint" and r.task in TASKS]
     return sorted(found, key=lambda o: o.key)
 
 
@@ -175,7 +171,8 @@ def _of_run(folder: Path) -> Iterable[Ours]:
     scores, trainings = results.scores, results.trainings
     if not scores or not trainings:
         return
-    model, (fmt, profile) = trainings[0], _manifest(folder)
+    model, fmt = trainings[0], results.format
+    profile = results.manifest(artifacts.CONVERT).get("profile")
     command = f"giellm run --profile {profile}" if profile else ""
     written = "" if fmt == "giellm" else f", format {fmt}"
     for task, systems in scores.tasks.items():
@@ -188,18 +185,6 @@ def _of_run(folder: Path) -> Iterable[Ours]:
             elif task in TASKS and name in _FLOORS:
                 yield Ours(task, name, registry.title(name), *base[1:], found, (name,),
                            entry=name, command=command)
-
-
-def _manifest(folder: Path) -> tuple[str, str]:
-    """(format, profile) of a run by its manifests; older ones name no format, and were of format giellm."""
-    path = folder / "manifests.json"
-    converted: dict[str, Any] = read_json(path).get(artifacts.CONVERT, {}) if path.exists() else {}
-    return converted.get("parameters", {}).get("format.name") or "giellm", converted.get("profile", "")
-
-
-def run_format(folder: Path) -> str:
-    """The format that a run's model reads and writes."""
-    return _manifest(folder)[0]
 
 
 def _source(data: Provenance) -> str:

@@ -13,6 +13,7 @@ from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.files import read_json, read_jsonl, StorageError
 from giellm_utils.core.paths import shown
 from giellm_utils.core.sources import source_line
+from giellm_utils.core.system_result import SystemResult
 
 
 class ReportError(GiellmError, RuntimeError):
@@ -93,6 +94,16 @@ class RunResults:
     def mre(self) -> artifacts.MreFile | None:
         return self._read("mre.json")
 
+    def manifest(self, stage: str) -> dict[str, Any]:
+        """What a published run says of one of its stages; empty where it says nothing."""
+        path = self.folder / "manifests.json"
+        return read_json(path).get(stage, {}) if path.exists() else {}
+
+    @property
+    def format(self) -> str:
+        """What its model reads and writes; older runs name no format, and were of format giellm."""
+        return self.manifest(artifacts.CONVERT).get("parameters", {}).get("format.name") or "giellm"
+
     def source(self, task: str | None = None) -> str:
         """The line at the foot of a figure: which data (of one task or all), which model, how trained.
 
@@ -115,6 +126,11 @@ def read_lines(path: Path, kind: type[BaseModel]) -> list[Any]:
             raise StorageError(f"{path}, record {number}: {'.'.join(map(str, first['loc']))} is not what a "
                                f"{kind.__name__} holds ({first['msg']}); make it again") from None
     return rows
+
+
+def system_rows(results: Path) -> list[SystemResult]:
+    """Every row of results/systems/, by its path."""
+    return [artifacts.read(p, SystemResult) for p in sorted(results.glob("systems/*/*/*.json"))]
 
 
 def run_folders(results: Path) -> list[Path]:

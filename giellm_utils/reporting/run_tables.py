@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from giellm_utils.core.artifacts import Effect, EVALUATE, SystemScores, Training
-from giellm_utils.core.files import read_json
 from giellm_utils.evaluation.score import COMPARED
 from giellm_utils.reporting.results import ReportError, RunResults
 from giellm_utils.reporting.tables import MISSING, rows_to_markdown, score_cell
@@ -67,7 +66,8 @@ def _signed(e: Effect) -> str:
 def decodings_table(results: RunResults) -> str:
     """Free against constrained decoding of the first trained condition."""
     decodings, trainings = _present(results, "decodings.json"), _present(results, "trainings.json")
-    free = "free" + (FORCED if _first_token_forced(results.folder) else "")
+    forced = results.manifest(EVALUATE).get("parameters", {}).get("generation.first_token") == "forced"
+    free = "free" + (FORCED if forced else "")
     rows, called = [], {"free": free, "constrained": "constrained"}
     for task, conditions in decodings.tasks.items():
         for name in ("free", "constrained"):
@@ -79,12 +79,6 @@ def decodings_table(results: RunResults) -> str:
     return (rows_to_markdown(("dataset", "decoding", *map(metric_title, COMPARED), "n", "items/s"), rows)
             + f"\nPer cent with 95 % bootstrap intervals over documents. {results.source()}. "
               f"Items a second on {trainings[0].device.upper()}, {trainings[0].dtype}.\n")
-
-
-def _first_token_forced(folder: Path) -> bool:
-    path = folder / "manifests.json"
-    evaluated = read_json(path).get(EVALUATE, {}) if path.exists() else {}
-    return evaluated.get("parameters", {}).get("generation.first_token") == "forced"
 
 
 def training_name(training: Training, among: list[Training]) -> str:

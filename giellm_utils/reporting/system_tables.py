@@ -11,12 +11,11 @@ from typing import Any
 
 from giellm_utils.core import artifacts
 from giellm_utils.core.artifacts import Training
-from giellm_utils.core.files import read_json
 from giellm_utils.core.sources import METHODS
 from giellm_utils.core.system_result import SystemResult
 from giellm_utils.data.registry import TASKS
-from giellm_utils.reporting.beside_paper import measured, Ours, run_format, WORST
-from giellm_utils.reporting.results import run_folders, RunResults
+from giellm_utils.reporting.beside_paper import measured, Ours, WORST
+from giellm_utils.reporting.results import run_folders, RunResults, system_rows
 from giellm_utils.reporting.tables import MISSING, rows_to_markdown, score_cell
 from giellm_utils.reporting.titles import FEW_METRICS, metric_title
 from giellm_utils.systems import registry
@@ -24,9 +23,9 @@ from giellm_utils.systems import registry
 FOLDER = "systems"
 
 
-def system_rows(results: Path) -> list[SystemResult]:
+def _rows(results: Path) -> list[SystemResult]:
     """Every row of results/systems/: systems in the order of tables, datasets in the paper's."""
-    rows = [artifacts.read(p, SystemResult) for p in sorted(results.glob("systems/*/*/*.json"))]
+    rows = system_rows(results)
     order = registry.ordered({r.entry for r in rows})
     return sorted(rows, key=lambda r: (order.index(r.entry), r.title, r.source, _place(r.task)))
 
@@ -53,12 +52,12 @@ _TIMES_LEGEND = (
 
 def times(results: Path) -> str:
     """What fitting and answering took, for each system and dataset, and on which machine."""
-    rows = [*_times_of_runs(results), *map(_times_of_row, system_rows(results))]
+    rows = [*_times_of_runs(results), *map(_times_of_row, _rows(results))]
     return rows_to_markdown(_TIMES, rows) + f"\n{_TIMES_LEGEND}\n"
 
 
 def _times_of_row(row: SystemResult) -> tuple[Any, ...]:
-    seconds = row.predict_seconds or (row.cost.seconds if row.cost else row.predict_seconds)
+    seconds = row.cost.seconds if row.predict_seconds is None and row.cost else row.predict_seconds
     machine = ", ".join((f"{row.machine.processors} × {row.machine.processor}", *row.machine.accelerators))
     return (row.title, row.source, _title(row.task), f"{row.fit_seconds:,.1f}", f"{row.n_test:,}",
             None if seconds is None else f"{seconds:,.1f}",
@@ -78,10 +77,10 @@ def _times_of_runs(results: Path) -> Iterator[tuple[Any, ...]]:
             if not decoding:
                 continue
             n, speed = max(s.n for s in decoding.scores.values() if s), decoding.items_per_second
-            yield (f"{first.model}, {METHODS[first.method]}, {first.condition}, format {run_format(folder)}",
+            yield (f"{first.model}, {METHODS[first.method]}, {first.condition}, format {run.format}",
                    f"run {folder.name}",
                    _title(task), f"{_training(run.trainings, task).seconds:,.1f}", f"{n:,}",
-                   speed and f"{n / speed:,.1f}", speed and _speed(speed), _machine(folder, first), None)
+                   speed and f"{n / speed:,.1f}", speed and _speed(speed), _machine(run, first), None)
 
 
 def _speed(texts: float) -> str:
@@ -94,11 +93,9 @@ def _training(trainings: list[Training], task: str) -> Training:
     return next((t for t in first if t.task == task), first[0])
 
 
-def _machine(folder: Path, training: Training) -> str:
+def _machine(run: RunResults, training: Training) -> str:
     """What a run's manifest says of the machine: the number of processors, not which."""
-    path = folder / "manifests.json"
-    trained = read_json(path).get(artifacts.TRAIN, {}) if path.exists() else {}
-    processors = trained.get("processors")
+    processors = run.manifest(artifacts.TRAIN).get("processors")
     said = f"{training.device.upper()}, {training.dtype}"
     return f"{said}, {processors} processors" if processors else said
 
@@ -115,7 +112,7 @@ _LENIENT_LEGEND = (
 def lenient(results: Path) -> str:
     """Systems whose answers can be read in two ways: strictly and with good will, side by side."""
     rows = [(r.title, _title(r.task), read, *(score_cell(scores.all.get(m)) for m in _READ), scores.n)
-            for r in system_rows(results) if r.lenient
+            for r in _rows(results) if r.lenient
             for read, scores in (("strict", r.scores), ("lenient", r.lenient))]
     return rows_to_markdown(("system", "dataset", "read", *map(metric_title, _READ), "n"),
                             rows or [(MISSING,) * (4 + len(_READ))]) + f"\n{_LENIENT_LEGEND}\n"

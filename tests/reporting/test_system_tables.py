@@ -12,6 +12,7 @@ from giellm_utils.core.system_result import Machine
 from giellm_utils.data.registry import TASKS
 from giellm_utils.reporting import system_tables
 from giellm_utils.reporting.documents import render
+from giellm_utils.reporting.results import system_rows
 from support.results import share, system, system_row, training, write_run
 
 
@@ -65,7 +66,7 @@ def test_scores_of_every_system_side_by_side(tmp_path: Path) -> None:
 
 def test_every_committed_row_has_its_times() -> None:
     found = cells(system_tables.times(ROOT / "results"))
-    rows = system_tables.system_rows(ROOT / "results")
+    rows = system_rows(ROOT / "results")
     assert len(rows) == len(list((ROOT / "results").glob("systems/*/*/*.json")))
     assert {(r[0], r[1]) for r in found} >= {(r.title, r.source) for r in rows}
     runs = {p.parent.name for p in (ROOT / "results").glob("*/decodings.json")}

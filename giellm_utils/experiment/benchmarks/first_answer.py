@@ -23,12 +23,12 @@ PARTS = {"start": "the interpreter starts",
          "imports": "the command line, torch and the decoder are imported",
          "model": "tokenizer and weights are read, the adapter merged",
          "grammars": "the tokenizer's pieces are indexed, the grammars made",
-         "answer": "the text is answered"}
+         "answer": "the text is answered", "end": "the process ends"}
 
 
 def parts(began: float, model: str, task: str, text: str) -> dict[str, float]:
-    """Seconds of each part of one answer in this process, which somebody started at `began` (seconds since
-    the epoch)."""
+    """Seconds of each part of one answer but the end, in this process, which somebody started at `began`
+    (seconds since the epoch)."""
     marks = [began, time.time()]
     # What the command imports; by name, for this room must not know of cli, whose cost is to be seen here.
     for name in ("cli.main", "inference.constrained", "inference.matcher"):
@@ -55,7 +55,7 @@ def run(model: str, task: str, text: str, times: int, *, source: str) -> dict[st
     for i in range(times + 1):
         began = time.time()
         seconds = json.loads(_output([sys.executable, "-m", __name__, str(began), model, task, text]))
-        split.append(seconds)
+        split.append({**seconds, "end": time.time() - began - sum(seconds.values())})
         began = time.time()
         _output(command)
         whole.append(time.time() - began)
