@@ -36,7 +36,7 @@ bench-train: setup .venv/.peers
 	@$(BIN)/giellm bench training --steps 16
 
 chaos: setup
-	@$(BIN)/python -m giellm_utils.experiment.chaos --kills 20 --seed 42
+	@$(BIN)/giellm bench chaos --kills 20 --seed 42
 
 setup: .venv/.models
 

@@ -17,7 +17,7 @@ from giellm_utils.core.settings import ConfigError
 
 bench_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False,
                         help="Measurements: speed of decoding, training and a first answer, planned beside "
-                             "measured memory, token costs, scores on samples of documents.")
+                             "measured memory, kills, token costs, scores on samples of documents.")
 
 
 class Corpus(str, Enum):
@@ -134,6 +134,40 @@ def extract(model: Annotated[str, typer.Option("--model", "-m", help="A training
         raise ConfigError(f"--model {Path(model).name}: no training's folder (it has no giellm.json)")
     result = benchmark.run(model, task, text, times, source=statement(card.base))
     write_measured(out / f"{Path(model).name}.json", result, first_answer_table(result))
+
+
+@bench_app.command()
+def chaos(target: Annotated[list[str] | None, typer.Option(help="One of them; again for another. Default: "
+                                                           "all.")] = None,
+          kills: Annotated[int, typer.Option(min=1, help="SIGKILLs a target.")] = 20,
+          minutes: Annotated[float, typer.Option(help="Begin nothing new after so long.")] = 600,
+          seed: Annotated[int, typer.Option(help="Of the moments and the victims.")] = 42,
+          work: Annotated[Path, typer.Option(help="Where it works, and goes on.")] = Path("runs/.chaos"),
+          out: Annotated[Path, typer.Option(help="Where PROFILE.json goes.")] = Path("results/chaos"),
+          ) -> None:
+    """Kill runs, trainings and extractions at random moments; what is there in the end against unbroken ones.
+
+    Exit code 1 where anything was lost, doubled or different, or a process outlived a kill.
+    """
+    import signal
+    import sys
+
+    from giellm_utils.experiment.chaos import lives, targets
+    from giellm_utils.reporting.measurements import chaos_table
+    from giellm_utils.reporting.tables import write_measured
+
+    known = list(targets.targets(work))
+    if unknown := [name for name in target or () if name not in known]:
+        raise ConfigError(f"--target {unknown[0]}: not known; known: {', '.join(known)}")
+    # `timeout` and a closed terminal must not leave what was started behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    found = lives.chaos(work.resolve(), target or known, kills, seed, minutes, typer.echo)
+    result = found.model_dump(mode="json")
+    if all(sum(len(x.kills) for x in found.lives if x.target == name) >= kills for name in known):
+        write_measured(out / f"{found.profile}.json", result, chaos_table(result))
+    else:
+        typer.echo(chaos_table(result))
+    raise typer.Exit(int(not all(life.is_clean for life in found.lives)))
 
 
 @bench_app.command()

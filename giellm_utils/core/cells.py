@@ -9,7 +9,7 @@ kept too.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -62,6 +62,8 @@ class Cell(Artifact):
     seconds: float
     shared_by: int = 1
     decoding_seconds: dict[Decoding, float]
+    #: Of the weights and products of training and decoding; None in cells made before it was kept.
+    dtype: Literal["bfloat16", "float32"] | None = None
     machine: str
     git: str
     ids: list[str]

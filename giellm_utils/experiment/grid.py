@@ -25,6 +25,7 @@ from giellm_utils.core.settings import ConfigError, load_yaml, Section
 from giellm_utils.data.config import DataConfig
 from giellm_utils.data.corpus import of_task, sample
 from giellm_utils.data.dataset import Dataset
+from giellm_utils.experiment import precision
 from giellm_utils.experiment.cells import make_cell, read_cell, write_cell
 from giellm_utils.experiment.environment import git_revision
 from giellm_utils.experiment.profile import Profile
@@ -264,13 +265,21 @@ def run(grid: Grid, runs: Path, cells: Path, *, cells_at_most: int | None = None
         show: Show = print) -> int:
     """Work off the queue, one cell after the other; returns how many were finished.
 
-    `runs`: where trainings and answers lie; `commit`: each finished cell is committed, alone. Raises what
-    training and decoding raise, and QueueError.
+    `runs`: where trainings and answers lie; `commit`: each finished cell is committed, alone. A cell whose
+    seed was begun in a precision that this machine would emulate is left out. Raises what training and
+    decoding raise, and QueueError.
     """
     finished = 0
-    for address in status(grid, cells).left[:cells_at_most]:
+    for address in status(grid, cells).left:
+        if finished == cells_at_most:
+            break
+        dtype = precision.of_seed(cells, address.learned_from, address.stage.arm, address.seed)
+        if (model := precision.model_in(grid.model, dtype)) is None:
+            show(f"[{address.stage.name}] {address} is left to another machine: its seed was begun in "
+                 f"{dtype}, which this processor would emulate")
+            continue
         show(f"[{address.stage.name}] {address}")
-        cell = make(grid, address, runs / grid.name, show)
+        cell = make(grid, address, runs / grid.name, show, model)
         path = write_cell(cells, cell)
         finished += 1
         found = status(grid, cells)
@@ -308,8 +317,11 @@ def predictions(system: FineTuned, task: str, way: Decoding) -> Path:
     return system.folder.parent / f"seed-{system.seed}{own}.{way}.jsonl"
 
 
-def make(grid: Grid, address: Address, runs: Path, show: Show = print) -> Cell:
-    """Train one cell, let it answer the test documents, and count what is right."""
+def make(grid: Grid, address: Address, runs: Path, show: Show = print,
+         model: ModelConfig | None = None) -> Cell:
+    """Train one cell, let it answer the test documents, and count what is right. `model`: the grid's in
+    another precision (experiment.precision)."""
+    wanted, grid = settings(grid, address), grid.model_copy(update={"model": model or grid.model})
     datasets = {name: trial_dataset(name) for name in address.learned_from}
     dataset, everything = datasets[address.dataset], [r for d in datasets.values() for r in d.records]
     task, system = dataset.task, system_of(grid, address, runs, list(datasets.values()))
@@ -337,9 +349,9 @@ def make(grid: Grid, address: Address, runs: Path, show: Show = print) -> Cell:
     return make_cell(
         task, records, system.level, answers, task=address.dataset, condition=address.condition,
         arm=address.stage.arm, seed=address.seed, split=grid.split, texts=len(learned),
-        settings=settings(grid, address), steps=summary.steps, best_step=summary.best_step,
+        settings=wanted, steps=summary.steps, best_step=summary.best_step,
         seconds=summary.seconds, shared_by=len(datasets), decoding_seconds=spent,
-        machine=f"{now.processors} x {now.processor}", git=git_revision())
+        dtype=summary.dtype, machine=f"{now.processors} x {now.processor}", git=git_revision())
 
 
 def _fit(system: FineTuned, address: Address, records: Sequence[Record], show: Show) -> Training:

@@ -25,6 +25,7 @@ from giellm_utils.core.schema import Level, Record, Task
 from giellm_utils.data.corpus import sample
 from giellm_utils.data.splits import text_sha1
 from giellm_utils.evaluation.score import score_documents
+from giellm_utils.experiment import precision
 from giellm_utils.experiment.cells import cluster, counts
 from giellm_utils.experiment.environment import git_revision
 from giellm_utils.experiment.grid import (
@@ -44,6 +45,7 @@ from giellm_utils.inference.constrained import ConstrainedDecoder
 from giellm_utils.inference.likelihood import Given, log_probabilities
 from giellm_utils.inference.predictions import read_rows, write_constrained
 from giellm_utils.models.bundle import Bundle
+from giellm_utils.models.spec import ModelConfig
 from giellm_utils.systems.finetuned import FineTuned
 from giellm_utils.training.partners import random_words
 
@@ -74,17 +76,23 @@ def run(grid: Grid, runs: Path, cells: Path, documents: int, show: Show = print)
     done = 0
     status(grid, cells)  # refuses cells, hence trainings, of other settings
     for address in probeable(grid, runs, cells):
+        dtype = precision.of_seed(cells, address.learned_from, MAIN, address.seed)
+        if (model := precision.model_in(grid.model, dtype)) is None:
+            show(f"probe {address} is left to another machine: its seed was begun in {dtype}")
+            continue
         show(f"probe {address}")
-        found = probe(grid, address, runs / grid.name, documents, show)
+        found = probe(grid, address, runs / grid.name, documents, show, model)
         show(str(write_json_gz(found.path(cells), found.model_dump(mode="json", exclude_none=True))))
         done += 1
     return done
 
 
-def probe(grid: Grid, address: Address, runs: Path, documents: int, show: Show = print) -> Probe:
-    """What one cell's model does when told the other level; see core.probe."""
+def probe(grid: Grid, address: Address, runs: Path, documents: int, show: Show = print,
+          model: ModelConfig | None = None) -> Probe:
+    """What one cell's model does when told the other level; see core.probe. `model`: as of grid.make."""
     start = time.monotonic()
     dataset = trial_dataset(address.dataset)
+    grid = grid.model_copy(update={"model": model or grid.model})
     system = system_of(grid, address, runs, [dataset])
     own, whole = predictions(system, dataset.task.name, "constrained"), scored(grid, address, dataset)
     # Answers of these very weights, or the three ways of telling would be of two models.

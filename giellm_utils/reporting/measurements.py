@@ -9,6 +9,7 @@ from typing import Any
 from giellm_utils.core.artifacts import Score
 from giellm_utils.core.calibration_report import CalibrationReport
 from giellm_utils.core.calibration_report import FOLDER as CALIBRATION
+from giellm_utils.core.chaos_record import ChaosFile, KINDS
 from giellm_utils.evaluation.score import COMPARED
 from giellm_utils.reporting.plan_tables import memory_table, plan_table
 from giellm_utils.reporting.tables import rows_to_markdown
@@ -103,6 +104,24 @@ def first_answer_table(result: Mapping[str, Any]) -> str:
             + rows_to_markdown(("part", "median, s", "from, to"), rows))
 
 
+def chaos_table(result: Mapping[str, Any]) -> str:
+    """The targets of one file of results/chaos, under a line on what was killed."""
+    found, rows = ChaosFile.model_validate(result), []
+    for name in found.unbroken:
+        lives = [life for life in found.lives if life.target == name]
+        kills = [k for life in lives for k in life.kills]
+        rows.append((name, len(kills), *(sum(k.victim == v for k in kills) for v in ("command", "child")),
+                     len(lives), sum(k.left for k in kills),
+                     f"{max((k.seconds for k in kills if k.victim == 'command'), default=0):.1f}",
+                     *(sum(len(getattr(life.faults, kind)) for life in lives) for kind in KINDS)))
+    return (f"Profile `{found.profile}`, {found.processors} processors, one thread a start. SIGKILL at a "
+            "random moment, of the command or of one of its children, and the same command again until it "
+            "ends; the end is compared with that of a start that nobody killed.\n\n"
+            + rows_to_markdown(("what was killed", "kills", "of the command", "of a child",
+                                "ends compared", "processes alive 60 s after", "longest end of children, s",
+                                *KINDS), rows))
+
+
 def calibration_table(result: Mapping[str, Any]) -> str:
     """Datasets and levels of one file of results/calibration, under a line on what was measured."""
     report = CalibrationReport.model_validate(result)
@@ -128,4 +147,5 @@ def calibration_table(result: Mapping[str, Any]) -> str:
 #: Folder below results/ -> the table of one of its files.
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "bench": decoding_table, "token_costs": token_table, "training": training_table, "plan": plan_table,
-    CALIBRATION: calibration_table, "memory": memory_table, "extract": first_answer_table}
+    CALIBRATION: calibration_table, "memory": memory_table, "extract": first_answer_table,
+    "chaos": chaos_table}

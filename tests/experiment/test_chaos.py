@@ -8,20 +8,24 @@ import sys
 
 import pytest
 
-from giellm_utils.experiment.chaos import __main__ as chaos
+from giellm_utils.experiment.chaos import lives
 from giellm_utils.experiment.chaos.kills import kill
 from giellm_utils.experiment.chaos.targets import rows_apart, targets, training_faults, TrainingTarget
+from giellm_utils.reporting.figures.chaos import draw
+from giellm_utils.reporting.measurements import chaos_table
 
 
 def test_a_killed_training_ends_as_an_unbroken_one(tmp_path, monkeypatch):
     short = TrainingTarget("training", "cpu", steps=30)
-    monkeypatch.setattr(chaos, "targets", lambda work: {"training": short})
-    life, *more = chaos.chaos(tmp_path, ["training"], 1, seed=1, minutes=5)
-    assert life.kills and life.kills[0].victim and chaos.is_clean(life), life
-    assert not more or all(map(chaos.is_clean, more))
+    monkeypatch.setattr(lives, "targets", lambda work: {"training": short})
+    found = lives.chaos(tmp_path, ["training"], 1, seed=1, minutes=5)
+    assert all(life.is_clean for life in found.lives), found.lives
+    assert [k.victim for life in found.lives for k in life.kills] in (["command"], ["child"])
     # Called again there is nothing left to kill.
-    assert len(chaos.chaos(tmp_path, ["training"], 1, seed=1, minutes=5)) == 1 + len(more)
-    assert "| training | 1 |" in chaos.table([life])
+    assert lives.chaos(tmp_path, ["training"], 1, seed=1, minutes=5) == found
+    result = found.model_dump(mode="json")
+    assert "| training | 1 |" in chaos_table(result)
+    assert "1 kill" in draw(result)._suptitle.get_text()
     # The comparison sees a lost file, a doubled row and litter.
     whole = tmp_path / "whole" / "training"
     broken = shutil.copytree(whole, tmp_path / "planted")
@@ -48,7 +52,7 @@ def test_a_command_that_ends_first_was_not_killed(tmp_path):
 
 def test_a_command_that_fails_by_itself_is_said(tmp_path, monkeypatch):
     broken = TrainingTarget("training", "moon", steps=30)
-    monkeypatch.setattr(chaos, "targets", lambda work: {"training": broken})
-    with pytest.raises(chaos.ChaosError, match="training ends with 1 though nobody killed it: .*whole.log"):
-        chaos.chaos(tmp_path, ["training"], 1, seed=1, minutes=5)
+    monkeypatch.setattr(lives, "targets", lambda work: {"training": broken})
+    with pytest.raises(lives.ChaosError, match="training ends with 1 though nobody killed it: .*whole.log"):
+        lives.chaos(tmp_path, ["training"], 1, seed=1, minutes=5)
     assert set(targets(tmp_path)) == {"run", "training", "extract", "two-processes"}

@@ -10,11 +10,12 @@ from giellm_utils.core.settings import ConfigError
 from giellm_utils.data.registry import load_dataset
 from giellm_utils.evaluation.choose import choose
 from giellm_utils.experiment import grid
-from giellm_utils.experiment.cells import read_cell, read_cells
+from giellm_utils.experiment.cells import read_cell, read_cells, write_cell
 from giellm_utils.formats.registry import make_format
 from giellm_utils.models.load import load_tokenizer
 from giellm_utils.systems.finetuned import FineTuned
 from giellm_utils.training.sequences import build, token_costs
+from support.cells import cell
 from support.datasets import needs_open
 from support.models import needs_gemma
 
@@ -83,6 +84,17 @@ def test_a_cell_cut_off_after_its_training_is_not_trained_again(few, in_process,
     monkeypatch.setattr(FineTuned, "_train", lambda *a: pytest.fail("trained again"))
     again = grid.make(small(), address, tmp_path, show=lambda line: None)
     assert again.decoded == cell.decoded and again.ids == cell.ids
+
+
+def test_a_seed_begun_in_a_precision_that_is_slow_here_is_left_to_another_machine(few, in_process, tmp_path):
+    cells, said, toy = tmp_path / "mre", [], small()
+    write_cell(cells, cell("joint", 1, [1], [1], [1], settings=grid.settings(toy, next(grid.queue(toy))),
+                           dtype="bfloat16"))
+    assert grid.run(toy, tmp_path / "runs", cells, cells_at_most=1, show=said.append) == 1
+    assert said[0] == ("[i] scnm/text/seed-1 is left to another machine: its seed was begun in bfloat16, "
+                       "which this processor would emulate")
+    assert read_cell(cells / "scnm/joint/seed-2.json.gz").dtype == "float32"
+    assert [str(a) for a in grid.status(toy, cells).left] == ["scnm/text/seed-1", "scnm/text/seed-2"]
 
 
 def test_other_settings_replace_nothing(few, in_process, tmp_path):

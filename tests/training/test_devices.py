@@ -57,8 +57,9 @@ def curve(folder: Path) -> list[tuple[int, float]]:
     return [(r["step"], r.get("loss", r.get("dev_loss"))) for r in read_jsonl(folder / "metrics.jsonl")]
 
 
-def assert_same(folder: Path, one: Path) -> artifacts.Training:
-    """The same curve and the same weights, which one process loads; returns the summary."""
+def assert_same(folder: Path, one: Path, show, what: str) -> artifacts.Training:
+    """The same curve and the same weights, which one process loads; returns the summary. How far apart they
+    are is shown of `what`."""
     assert curve(folder) == [(step, pytest.approx(loss, abs=TOLERANCE)) for step, loss in curve(one)]
     assert curve(one)[-1][1] < curve(one)[0][1] - 1, "nothing was learned"
     a, b = (load_file(f / "model" / "model.safetensors") for f in (folder, one))
@@ -66,7 +67,12 @@ def assert_same(folder: Path, one: Path) -> artifacts.Training:
     tied = {k: a.pop(k) for k in set(a) - set(b)}
     assert set(tied) <= {"lm_head.weight"}
     assert all((value == a["model.embed_tokens.weight"]).all() for value in tied.values())
-    assert set(a) == set(b) and max((a[k] - b[k]).abs().max().item() for k in a) < TOLERANCE
+    assert set(a) == set(b)
+    apart = max((a[k] - b[k]).abs().max().item() for k in a)
+    assert apart < TOLERANCE
+    losses = max(abs(x - y) for (_, x), (_, y) in zip(curve(folder), curve(one), strict=True))
+    show(f"{what}: {len(curve(one))} losses at most {losses:.1e} away from those of one process, weights at "
+         f"most {apart:.1e}")
     loaded = load_model(SCRATCH, folder / "model").state_dict()
     assert all((loaded[key] == value).all() for key, value in a.items())
     return artifacts.read(folder / "summary.json", artifacts.Training)
@@ -93,24 +99,26 @@ def _rank(process: psutil.Process) -> str | None:
         return None
 
 
-def test_a_killed_process_is_one_sentence_and_one_or_two_go_on_from_its_checkpoint(one, tmp_path):
+def test_a_killed_process_is_one_sentence_and_one_or_two_go_on_from_its_checkpoint(one, tmp_path, show):
     config, kill = job_file(tmp_path / "two", ROWS, **JOB), KillOne("step  6/12")
     with pytest.raises(TrainingFailed) as failed:
         launch(config, "cpu-2", kill)
-    assert time.monotonic() - kill.killed < 60
+    took = time.monotonic() - kill.killed
+    assert took < 60
+    show(f"one of two processes killed: the run ended with its sentence {took:.1f} s later")
     sentence = str(failed.value)
     assert "process 1 of the training was killed (SIGKILL, as the system does when memory" in sentence
     assert "checkpoint-4; run the same command again: it goes on from there" in sentence
     shutil.copytree(tmp_path / "two", tmp_path / "alone")
     train(job_of(**JOB), tmp_path / "alone")
-    alone = assert_same(tmp_path / "alone", one)
+    alone = assert_same(tmp_path / "alone", one, show, "one process after the kill of two")
     launch(config, "cpu-2", lambda line: None)
-    two = assert_same(tmp_path / "two", one)
+    two = assert_same(tmp_path / "two", one, show, "two processes (DDP) after the kill")
     assert alone.resumed_from_step == two.resumed_from_step == 4 and alone.batch_size == two.batch_size == 8
     assert (alone.processes, two.processes) == (1, 2)
 
 
-def test_two_machines_meet_as_under_slurm(one, tmp_path, monkeypatch):
+def test_two_machines_meet_as_under_slurm(one, tmp_path, monkeypatch, show):
     """srun and the configuration are stand-ins: two tasks on this machine, one CPU process each."""
     srun = tmp_path / "bin" / "srun"
     srun.parent.mkdir()
@@ -126,7 +134,7 @@ def test_two_machines_meet_as_under_slurm(one, tmp_path, monkeypatch):
                        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29617"}.items():
         monkeypatch.setenv(key, value)
     launch(job_file(tmp_path / "job", ROWS, **JOB), "multi-node", lambda line: None)
-    assert assert_same(tmp_path / "job", one).processes == 2
+    assert assert_same(tmp_path / "job", one, show, "two machines, stand-ins for Slurm's").processes == 2
 
 
 def zero3_in_fp32(folder: Path) -> Path:
@@ -152,14 +160,14 @@ def shared_out(machine: Path, config: Path) -> str:
 
 @pytest.mark.parametrize("sharing, kind", [("fsdp2", "DTensor"),
                                            pytest.param("zero3", "ZeRO", marks=needs_deepspeed)])
-def test_two_processes_that_share_the_model_stop_and_go_on(one, tmp_path, sharing, kind):
+def test_two_processes_that_share_the_model_stop_and_go_on(one, tmp_path, sharing, kind, show):
     """As configs/accelerate has it, with FSDP2 activations recomputed too: stopped by the clock after a step,
     resumed from a checkpoint of the shared model, saved whole."""
     machine = machines.MACHINES / "fsdp2.yaml" if sharing == "fsdp2" else zero3_in_fp32(tmp_path)
     for minutes in (1e-9, 30.0):
         config = job_file(tmp_path, ROWS, **JOB, minutes=minutes, gradient_checkpointing=sharing == "fsdp2")
         shared_out(machine, config)
-    summary = assert_same(tmp_path, one)
+    summary = assert_same(tmp_path, one, show, f"two processes sharing the model ({sharing}), stopped once")
     assert (summary.resumed_from_step, summary.steps, summary.processes) == (1, 12, 2)
     for rank in range(2):
         found = read_json(tmp_path / f"kinds-{rank}.json")

@@ -10,28 +10,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import psutil
 
-from giellm_utils.core.settings import Section
+from giellm_utils.core.chaos_record import Kill
 
 #: Seconds in which all children must end once the command is dead; those after which a command hangs.
 ENDS, HANGS = 60.0, 600.0
-
-
-class Kill(Section):
-    """What one SIGKILL did, or that the command ended before it came (victim None)."""
-
-    after: float
-    victim: Literal["command", "child"] | None
-    #: Exit code of the command; None where it had to be killed for it hung.
-    returncode: int | None
-    #: Processes alive at the kill besides the victim, and those of them that did not end by themselves.
-    others: int = 0
-    left: int = 0
-    #: Until the last of them had ended.
-    seconds: float = 0.0
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from giellm_utils.core.artifacts import read, Training
+from giellm_utils.core.chaos_record import Faults
 from giellm_utils.core.conditions import get_condition
 from giellm_utils.core.files import read_json, read_jsonl, write_jsonl
 from giellm_utils.core.schema import Record
-from giellm_utils.core.settings import Section
 from giellm_utils.experiment.profile import load_profile
 from giellm_utils.formats.base import Format
 from giellm_utils.formats.registry import make_format
@@ -27,15 +27,6 @@ SCORES = ("scores.json", "decodings.json", "mre.json")
 FLEETING = {"seconds", "grad_norm", "steps", "items_per_second"}
 #: Weights and losses of a resumed training may differ by so much from those of an unbroken one.
 CLOSE = 1e-4
-
-
-class Faults(Section):
-    """How the end of a broken run differs from that of an unbroken one; empty where it does not."""
-
-    lost: list[str] = []
-    doubled: list[str] = []
-    different: list[str] = []
-    litter: list[str] = []
 
 
 class Target(ABC):
