@@ -19,4 +19,11 @@ def source_line(provenance: ProvenanceFile, trainings: Sequence[Training] = (),
         data = f"{len(provenance)} datasets, embedded mini corpus (machine-written, stand-in)"
     else:
         data = "; ".join(p.title for p in provenance.values())
-    return " · ".join([data, *sorted({f"{t.model} · {METHODS[t.method]}" for t in trainings})])
+    return " · ".join([data, *sorted({f"{t.model} · {METHODS[t.method]}" for t in trainings}),
+                       *(cut_short(t) for t in trainings if t.stopped_by_minutes)])
+
+
+def cut_short(training: Training) -> str:
+    """Of a training that the clock stopped: what no number of its run may be shown without."""
+    return (f"training of {training.condition} stopped by training.minutes after {training.steps} of "
+            f"{training.planned_steps} steps")

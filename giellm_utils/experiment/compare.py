@@ -15,6 +15,7 @@ import pandas as pd
 from giellm_utils.core import artifacts
 from giellm_utils.core.artifacts import Artifact, EVALUATE, MreFile, TRAIN
 from giellm_utils.core.paths import shown
+from giellm_utils.core.sources import cut_short
 from giellm_utils.evaluation import mre, score
 from giellm_utils.evaluation.bootstrap import RESAMPLES
 from giellm_utils.evaluation.paired import paired_difference
@@ -24,13 +25,22 @@ from giellm_utils.experiment.stages import Stage
 
 @dataclass(frozen=True)
 class Compared:
-    """The effects of a run, and the conditions that it trained."""
+    """The effects of a run, and its trainings."""
 
     mre: MreFile
-    conditions: list[str]
+    trainings: list[artifacts.Training]
+
+    @property
+    def conditions(self) -> list[str]:
+        return [t.condition for t in self.trainings]
 
     def sentences(self) -> list[str]:
-        """Every effect that is defined, in words."""
+        """Every effect that is defined, in words, after a warning for each training that was cut short."""
+        warnings = [f"{cut_short(t)}: the differences below are not of equal trainings; raise it and run "
+                    "again" for t in self.trainings if t.stopped_by_minutes]
+        return [*warnings, *self._effects()]
+
+    def _effects(self) -> list[str]:
         return [f"{e.task} {e.metric}: joint {e.joint:.1%}, {e.single_level} only {e.single:.1%}, "
                 f"difference {e.difference:+.1%} [{e.low:+.1%}, {e.high:+.1%}]: {e.verdict}"
                 for e in self.mre.effects if e.difference is not None]
@@ -38,7 +48,8 @@ class Compared:
 
 def run(stage: Stage) -> Compared:
     """Write mre.json: the joint condition against the single levels, task by task."""
-    conditions = [t.condition for t in stage.read("trainings.json").root]
+    trainings = stage.read("trainings.json").root
+    conditions = [t.condition for t in trainings]
     how = {"resamples": stage.profile.evaluation.resamples, "seed": stage.profile.seed}
     effects, independence = [], {}
     for task in stage.tasks:
@@ -50,7 +61,7 @@ def run(stage: Stage) -> Compared:
         independence[task] = mre.error_independence(frames["joint"], **how)
     found = MreFile(effects=effects, error_independence=independence)
     stage.write("mre.json", found)
-    return Compared(found, conditions)
+    return Compared(found, trainings)
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -76,6 +77,13 @@ def test_stage_05_compares_the_levels_of_one_run(runs, profile):
     assert {(e.metric, e.single_level) for e in compared.mre.effects} == {("tl", "text")}
     assert all(line.startswith("scnm tl: joint") for line in compared.sentences())
     assert artifacts.read(runs / "tiny" / "05_mutual_reinforcement" / "mre.json", MreFile) == compared.mre
+    joint, text = compared.trainings
+    cut = dataclasses.replace(compared, trainings=[
+        joint, text.model_copy(update={"stopped_by_minutes": True, "planned_steps": text.steps + 1})])
+    assert cut.sentences()[0] == (
+        f"training of text stopped by training.minutes after {text.steps} of {text.steps + 1} steps: the "
+        "differences below are not of equal trainings; raise it and run again")
+    assert cut.sentences()[1:] == compared.sentences()
 
 
 def test_a_run_of_one_level_has_nothing_to_compare(in_process, tmp_path, monkeypatch):

@@ -62,6 +62,10 @@ def test_the_source_line_names_data_model_and_training() -> None:
     mixed = {name: p.model_copy(update={"source": "local folder"}) for name, p in three.items()}
     assert source_line(mixed).count("embedded mini corpus") == 3 and "local" not in source_line(mixed)
     assert source_line(two, task="tcree") == "TCREE, embedded mini corpus (machine-written, stand-in)"
+    short = training("text").model_copy(update={"stopped_by_minutes": True, "planned_steps": 126,
+                                                "steps": 107})
+    assert source_line(two, [training("joint"), short]).endswith(
+        "LoRA · training of text stopped by training.minutes after 107 of 126 steps")
 
 
 def test_faults_name_the_file(tmp_path: Path) -> None:
