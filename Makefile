@@ -8,10 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .PHONY: help run test lab figures bench bench-train chaos clean setup
 
 help:
-	@echo "make run      all six notebooks on the embedded data, with a real model (15 to 17 minutes on 2 cores, 12 to 15 of them without the install)"
+	@echo "make run      all six notebooks on the embedded data, with a real model (15 to 17 minutes on 2 cores that compute in bf16, twice that on others)"
 	@echo "make test     the tests"
 	@echo "make lab      JupyterLab"
-	@echo "make figures  every figure again from the committed results"
+	@echo "make figures  every table of the documents and every figure again from the committed results"
 	@echo "make bench    how fast the model of make run decodes (another run: PROFILE=open-scnm)"
 	@echo "make bench-train  how fast we train beside transformers' Trainer and TRL"
 	@echo "make chaos    20 kills each of a run, a training, extract and two processes (about an hour)"
@@ -27,6 +27,7 @@ lab: setup
 	@$(BIN)/jupyter lab notebooks
 
 figures: setup
+	@$(BIN)/giellm tables
 	@$(BIN)/giellm figures
 
 bench: setup

@@ -18,6 +18,8 @@ CellsOption = Annotated[Path, typer.Option(help=r"Folder of cells: TASK/CONDITIO
 ANALYSIS, COVERAGE, POWER, BOUND = (
     Path("results/mre") / f"{name}.json" for name in ("analysis", "coverage", "power", "bound"))
 OutOption = Annotated[Path, typer.Option(help="Where the report goes.")]
+#: Test texts of a probe.
+PROBED = 500
 SeedOption = Annotated[int, typer.Option(help="Of what is drawn at random.")]
 
 
@@ -132,18 +134,25 @@ ExperimentOption = Annotated[str, typer.Option("--experiment", "-e",
 def run(experiment: ExperimentOption = "mre",
         at_most: Annotated[int | None, typer.Option(min=1, help="Stop after so many cells.")] = None,
         commit: Annotated[bool, typer.Option("--commit", help="Commit each finished cell.")] = False,
+        probe_texts: Annotated[int, typer.Option(
+            min=0, help="Test texts that a joint model is probed on while it is at hand; 0: none.")] = PROBED,
         cells: CellsOption = Path("results/mre")) -> None:
     """Work off the experiment's queue, one training at a time; a killed one goes on where it was."""
-    from giellm_utils.experiment import grid
+    from giellm_utils.experiment import grid, probes
 
-    finished = grid.run(grid.load_grid(experiment), paths.runs_dir(), cells, cells_at_most=at_most,
-                        commit=commit, show=typer.echo)
+    loaded, runs = grid.load_grid(experiment), paths.runs_dir()
+
+    def then() -> None:
+        if probe_texts:
+            probes.run(loaded, runs, cells, probe_texts, typer.echo, commit=commit)
+
+    finished = grid.run(loaded, runs, cells, cells_at_most=at_most, commit=commit, then=then, show=typer.echo)
     typer.echo(f"{finished} cells finished")
 
 
 @mre_app.command()
 def probe(experiment: ExperimentOption = "mre",
-          documents: Annotated[int, typer.Option(min=1, help="Test texts of each, by text hash.")] = 500,
+          documents: Annotated[int, typer.Option(min=1, help="Test texts of each, by text hash.")] = PROBED,
           cells: CellsOption = Path("results/mre")) -> None:
     """Tell every joint model that the queue left in runs/ one level and ask it for the other."""
     from giellm_utils.experiment import grid, probes
@@ -163,5 +172,8 @@ def status(experiment: ExperimentOption = "mre", cells: CellsOption = Path("resu
         left = next((a for a in found.left if a.stage.name == row["stage"]), None)
         typer.echo(f"{row['stage']:10} {row['done']} of {row['cells']} cells"
                    + (f"; next {left}" if left else ""))
+    if elsewhere := [a for a in found.left if grid.computed(loaded, a, cells) is None]:
+        typer.echo(f"{len(elsewhere)} cells are left to another machine, {elsewhere[0]} first: this "
+                   "processor would emulate the precision that their seeds were begun in")
     if found.seconds_left is not None:
         typer.echo(f"about {found.seconds_left / 3600:.1f} h left, by the cells that are done")

@@ -84,6 +84,8 @@ class TrialRun(Artifact):
     seconds: float
     shared_by: int = 1
     decoding_seconds: dict[Decoding, float]
+    steps: int | None = None
+    dtype: str | None = None
     machine: str
     git: str
 

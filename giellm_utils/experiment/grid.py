@@ -261,22 +261,27 @@ def progress(grid: Grid, cells: Path) -> list[dict[str, Any]]:
              "done": sum(a.stage == s for a in done)} for s in grid.stages]
 
 
+def computed(grid: Grid, address: Address, cells: Path) -> ModelConfig | None:
+    """The grid's model in the precision of the cell's seed; None where this machine would emulate it."""
+    dtype = precision.of_seed(cells, address.learned_from, address.stage.arm, address.seed)
+    return precision.model_in(grid.model, dtype)
+
+
 def run(grid: Grid, runs: Path, cells: Path, *, cells_at_most: int | None = None, commit: bool = False,
-        show: Show = print) -> int:
+        then: Callable[[], Any] | None = None, show: Show = print) -> int:
     """Work off the queue, one cell after the other; returns how many were finished.
 
-    `runs`: where trainings and answers lie; `commit`: each finished cell is committed, alone. A cell whose
-    seed was begun in a precision that this machine would emulate is left out. Raises what training and
-    decoding raise, and QueueError.
+    `runs`: where trainings and answers lie; `commit`: each finished cell is committed, alone; `then`: called
+    after each. A cell whose seed was begun in a precision that this machine would emulate is left out.
+    Raises what training and decoding raise, and QueueError.
     """
     finished = 0
     for address in status(grid, cells).left:
         if finished == cells_at_most:
             break
-        dtype = precision.of_seed(cells, address.learned_from, address.stage.arm, address.seed)
-        if (model := precision.model_in(grid.model, dtype)) is None:
-            show(f"[{address.stage.name}] {address} is left to another machine: its seed was begun in "
-                 f"{dtype}, which this processor would emulate")
+        if (model := computed(grid, address, cells)) is None:
+            show(f"[{address.stage.name}] {address} is left to another machine: this processor would emulate "
+                 "the precision that its seed was begun in")
             continue
         show(f"[{address.stage.name}] {address}")
         cell = make(grid, address, runs / grid.name, show, model)
@@ -286,7 +291,9 @@ def run(grid: Grid, runs: Path, cells: Path, *, cells_at_most: int | None = None
         left = f", about {found.seconds_left / 3600:.1f} h" if found.seconds_left else ""
         show(f"{shown(path)} written; {len(found.done)} cells done, {len(found.left)} left{left}")
         if commit:
-            _commit(path, f"MRE cell {address}")
+            commit_alone(path, f"MRE cell {address}")
+        if then:
+            then()
     return finished
 
 
@@ -363,7 +370,8 @@ def _fit(system: FineTuned, address: Address, records: Sequence[Record], show: S
     return system.summary
 
 
-def _commit(path: Path, message: str) -> None:
+def commit_alone(path: Path, message: str) -> None:
+    """Raises QueueError where git refuses."""
     for command in (["add", "--", str(path)], ["commit", "-q", "-m", message, "--", str(path)]):
         done = subprocess.run(["git", "-C", str(ROOT), *command], capture_output=True, text=True)
         if done.returncode:

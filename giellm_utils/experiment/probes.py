@@ -25,11 +25,12 @@ from giellm_utils.core.schema import Level, Record, Task
 from giellm_utils.data.corpus import sample
 from giellm_utils.data.splits import text_sha1
 from giellm_utils.evaluation.score import score_documents
-from giellm_utils.experiment import precision
 from giellm_utils.experiment.cells import cluster, counts
 from giellm_utils.experiment.environment import git_revision
 from giellm_utils.experiment.grid import (
     Address,
+    commit_alone,
+    computed,
     Grid,
     predictions,
     queue,
@@ -67,22 +68,24 @@ def probeable(grid: Grid, runs: Path, cells: Path) -> Iterator[Address]:
             yield address
 
 
-def run(grid: Grid, runs: Path, cells: Path, documents: int, show: Show = print) -> int:
+def run(grid: Grid, runs: Path, cells: Path, documents: int, show: Show = print, *,
+        commit: bool = False) -> int:
     """Probe every training at hand on its first `documents` test texts by text hash; returns how many.
 
-    Raises QueueError where a cell has other settings or a training's own answers are not there (the queue
-    writes them), and what decoding raises.
+    `commit`: each probe is committed, alone. Raises QueueError where a cell has other settings or a
+    training's own answers are not there (the queue writes them), and what decoding raises.
     """
     done = 0
     status(grid, cells)  # refuses cells, hence trainings, of other settings
     for address in probeable(grid, runs, cells):
-        dtype = precision.of_seed(cells, address.learned_from, MAIN, address.seed)
-        if (model := precision.model_in(grid.model, dtype)) is None:
-            show(f"probe {address} is left to another machine: its seed was begun in {dtype}")
+        if (model := computed(grid, address, cells)) is None:
             continue
         show(f"probe {address}")
         found = probe(grid, address, runs / grid.name, documents, show, model)
-        show(str(write_json_gz(found.path(cells), found.model_dump(mode="json", exclude_none=True))))
+        path = write_json_gz(found.path(cells), found.model_dump(mode="json", exclude_none=True))
+        show(str(path))
+        if commit:
+            commit_alone(path, f"MRE probe {address}")
         done += 1
     return done
 

@@ -2,7 +2,7 @@
 
 Whatever stands between `<!-- KIND:NAME -->` and `<!-- /KIND -->` is replaced. KIND results, summary,
 effects or decodings: a table of run NAME (run_tables). KIND paper: every system of the paper beside ours,
-NAME is a task or `all` (beside_paper). KIND table: NAME is aims, one of corpus_tables.TABLES, or
+NAME is a task or `all` (beside_paper). KIND table: NAME is aims, claims, one of corpus_tables.TABLES, or
 FOLDER/FILE for a measurement (measurements.TABLES), such as bench/open-scnm, mre/NAME
 (mre_tables.TABLES) or systems/NAME (system_tables.TABLES).
 """
@@ -21,6 +21,7 @@ from giellm_utils.data.registry import TASKS
 from giellm_utils.reporting import (
     aims,
     beside_paper,
+    claims,
     corpus_tables,
     measurements,
     mre_tables,
@@ -32,6 +33,8 @@ from giellm_utils.reporting.tables import markdown
 
 _KINDS = "|".join(("table", "paper", *run_tables.KINDS))
 _MARKED = re.compile(rf"(<!-- ({_KINDS}):(\S+) -->\n)(.*?)(<!-- /\2 -->)", re.S)
+#: Tables that are read from more than one folder of results.
+_WHOLE = {aims.NAME: aims.table, claims.NAME: claims.table}
 
 
 class Tables:
@@ -58,11 +61,11 @@ class Tables:
         if folder in measurements.TABLES:
             path = self.results / folder / f"{file}.json"
             return measurements.TABLES[folder](read_json(path)) if path.exists() else "Not measured yet.\n"
-        if name == aims.NAME:
-            return aims.table(self.results)
+        if name in _WHOLE:
+            return _WHOLE[name](self.results)
         if name in corpus_tables.TABLES:
             return markdown(corpus_tables.TABLES[name](*self._corpus))
-        raise ReportError(f"no table {name!r}; known tables: {aims.NAME}, "
+        raise ReportError(f"no table {name!r}; known tables: {', '.join(_WHOLE)}, "
                           f"{', '.join(corpus_tables.TABLES)}, "
                           f"{', '.join(f'{folder}/FILE' for folder in measurements.TABLES)}, "
                           f"{', '.join(f'{mre_tables.FOLDER}/{name}' for name in mre_tables.TABLES)}, "

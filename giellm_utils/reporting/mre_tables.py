@@ -98,8 +98,9 @@ def scores(report: MreReport) -> str:
 def runs(report: MreReport) -> str:
     """Wall time of every training and its decoding."""
     return rows_to_markdown(
-        ("dataset", "arm", "condition", "seed", "texts", "training, s", "decoding, s", "machine", "commit"),
-        [(task_title(r.task), r.arm, condition_title(r.condition), r.seed, r.texts,
+        ("dataset", "arm", "condition", "seed", "texts", "steps", "precision", "training, s", "decoding, s",
+         "machine", "commit"),
+        [(task_title(r.task), r.arm, condition_title(r.condition), r.seed, r.texts, r.steps, r.dtype,
           f"{r.seconds:.0f}" + (f" (of {r.shared_by} cells)" if r.shared_by > 1 else ""),
           " + ".join(f"{s:.0f} {way}" for way, s in r.decoding_seconds.items()), r.machine, r.git)
          for r in report.runs])

@@ -70,6 +70,30 @@ class DatasetSize:
 
 
 @dataclass(frozen=True)
+class TrainingSetting:
+    """How the paper trained each of its models: all of them fully, on all six datasets mixed.
+
+    `bases`: system -> base model; `batch_size` is that of one device.
+    """
+
+    bases: Mapping[str, str]
+    devices: int
+    device: str
+    epochs: int
+    learning_rate: float
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class FormatAccuracy:
+    """Share of well-formed outputs without and with SLG's Constraint Mechanism, percent, and whose it is."""
+
+    free: float
+    constrained: float
+    source: str
+
+
+@dataclass(frozen=True)
 class MreResult:
     """A row of the paper's MRE table (TCREE): percent; None for a level that the training has not.
 
@@ -133,6 +157,14 @@ MRE: tuple[MreResult, ...] = (
     MreResult("joint", 96.49, 73.12, 71.72),
     MreResult("text classification alone", 95.89, None, None),
     MreResult("extraction alone", None, 58.73, None))
+
+#: From the paper's section on training.
+TRAINING = TrainingSetting(dict(zip(GIELLM_SYSTEMS, ("LLaMA2-7B", "LLaMA2-13B", "LLM-jp-13B"), strict=True)),
+                           8, "A800 80 GB", 3, 1e-5, 1)
+#: From the summary of an earlier paper; nothing that is held of GIELLM gives its own format accuracy.
+FORMAT_ACCURACY = FormatAccuracy(63.61, 100.0, "Gan, Zhang, Mori 2023, SLG, arXiv 2306.15978")
+#: Every Japanese Instruction Word that was seen, in the model cards of GIELLM and of USA.
+INSTRUCTION_WORDS = ("固有表現抽出", "POS")
 
 
 # -- as frames -----------------------------------------------------------------------------------------

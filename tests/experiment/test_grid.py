@@ -91,8 +91,8 @@ def test_a_seed_begun_in_a_precision_that_is_slow_here_is_left_to_another_machin
     write_cell(cells, cell("joint", 1, [1], [1], [1], settings=grid.settings(toy, next(grid.queue(toy))),
                            dtype="bfloat16"))
     assert grid.run(toy, tmp_path / "runs", cells, cells_at_most=1, show=said.append) == 1
-    assert said[0] == ("[i] scnm/text/seed-1 is left to another machine: its seed was begun in bfloat16, "
-                       "which this processor would emulate")
+    assert said[0] == ("[i] scnm/text/seed-1 is left to another machine: this processor would emulate the "
+                       "precision that its seed was begun in")
     assert read_cell(cells / "scnm/joint/seed-2.json.gz").dtype == "float32"
     assert [str(a) for a in grid.status(toy, cells).left] == ["scnm/text/seed-1", "scnm/text/seed-2"]
 

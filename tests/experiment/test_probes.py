@@ -8,7 +8,10 @@ import types
 import numpy as np
 import pytest
 import torch
+import yaml
+from typer.testing import CliRunner
 
+from giellm_utils.cli.main import app
 from giellm_utils.core.files import read_json_gz
 from giellm_utils.core.probe import Probe
 from giellm_utils.data.registry import load_dataset
@@ -24,13 +27,18 @@ GRID = {"name": "toy", "model": {"id": "scratch"}, "generation": {"batch_size": 
 
 
 @pytest.fixture
-def worked_off(monkeypatch, in_process, tmp_path):
-    """A finished queue of three cells on a dozen embedded texts."""
+def few(monkeypatch, in_process):
+    """A dozen embedded texts in the place of each open dataset."""
     whole = load_dataset("scnm", "embedded")
     few = dataclasses.replace(whole, records=[r for split, n in (("train", 8), ("dev", 2), ("test", 6))
                                               for r in whole.split(split)[:n]])
     for module in (grid, probes):
         monkeypatch.setattr(module, "trial_dataset", lambda name: few)
+
+
+@pytest.fixture
+def worked_off(few, tmp_path):
+    """A finished queue of three cells."""
     toy = grid.Grid.model_validate(GRID)
     grid.run(toy, tmp_path / "runs", tmp_path / "mre", show=lambda line: None)
     return toy, tmp_path / "runs", tmp_path / "mre"
@@ -62,6 +70,19 @@ def test_every_joint_model_is_told_the_level_that_it_writes_first(worked_off, mo
     assert first.answers["predicted"].matched == [cell.decoded["constrained"].matched[i] for i in places]
     assert not any("F1" in line or "%" in line for line in said)
     assert probes.run(toy, runs, cells, 3, said.append) == 0 and len(read_cells(cells)) == 3
+
+
+def test_the_queue_probes_a_joint_model_while_it_is_at_hand(few, tmp_path, monkeypatch):
+    monkeypatch.setenv("GIELLM_RUNS_DIR", str(tmp_path / "runs"))
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(GRID), encoding="utf-8")
+    asked = ["mre", "run", "-e", str(tmp_path / "toy.yaml"), "--at-most", "1", "--cells",
+             str(tmp_path / "mre")]
+    CliRunner().invoke(app, [*asked, "--probe-texts", "0"], catch_exceptions=False)
+    assert not list((tmp_path / "mre").rglob("probe-*"))
+    done = CliRunner().invoke(app, [*asked, "--probe-texts", "2"], catch_exceptions=False)
+    assert "1 cells finished" in done.output
+    [path] = (tmp_path / "mre").rglob("probe-*")  # of the cell before, whose training is still there
+    assert len(Probe.model_validate(read_json_gz(path)).ids) == 2
 
 
 def test_answers_that_are_not_there_are_one_sentence(worked_off):

@@ -17,6 +17,7 @@ from giellm_utils.core.files import read_json, write_json
 from giellm_utils.core.paths import ROOT
 from giellm_utils.reporting import (
     aims,
+    claims,
     corpus_tables,
     documents,
     measurements,
@@ -60,7 +61,7 @@ def test_every_table_is_shown_somewhere() -> None:
     mre = {f"{mre_tables.FOLDER}/{name}" for name, (file, *_) in mre_tables.TABLES.items()
            if (RESULTS / mre_tables.FOLDER / file).exists()}
     systems = {f"{system_tables.FOLDER}/{name}" for name in system_tables.TABLES}
-    assert measured and shown == {aims.NAME, *corpus_tables.TABLES, *measured, *mre, *systems}
+    assert measured and shown == {aims.NAME, claims.NAME, *corpus_tables.TABLES, *measured, *mre, *systems}
     runs = {p.parent.name for p in RESULTS.glob("*/provenance.json")}
     assert set(re.findall(r"<!-- results:(\S+) -->", written)) == runs
 
@@ -130,7 +131,7 @@ def test_render_faults(folder: Path) -> None:
             render(text, folder / "results", "a.md")
 
     fails("<!-- table:nothing -->\n<!-- /table -->",
-          "a.md: no table 'nothing'; known tables: aims, sheet:scnm-mini.*bench/FILE")
+          "a.md: no table 'nothing'; known tables: aims, claims, sheet:scnm-mini.*bench/FILE")
     fails("<!-- table:judges -->\n<!-- table:judges -->\n<!-- /table -->", "a.md: 2 table marks but 1 ends")
     fails("<!-- table:judges -->\n<!-- /results -->", "a.md: 1 table marks but 1 ends, of which 0 fit")
     (folder / "results" / "made" / "mre.json").unlink()

@@ -19,6 +19,7 @@ from giellm_utils.experiment.profile import load_profile
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+DOCUMENTS = sorted(p for pattern in ("*.md", "docs/*.md", "weights/*/*.md") for p in ROOT.glob(pattern))
 
 
 def pins() -> dict[str, Version]:
@@ -95,10 +96,11 @@ def test_every_documented_command_exists(document):
             assert words[0] in known, line
 
 
-def test_documented_files_exist():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)|src=\"(?!https?:)([^\"]+)\"", text):
-        assert (ROOT / (target[0] or target[1])).exists(), target
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_documented_files_exist(path):
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)|src=\"(?!https?:)([^\"]+)\"", text):
+        assert (path.parent / (target[0] or target[1])).exists(), target
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
