@@ -19,7 +19,7 @@ def reached(table: str) -> dict[str, list[str]]:
 
 
 def test_numbers_are_those_of_the_files(tmp_path: Path) -> None:
-    for name in ("training", "bench", "extract", "memory", "mini"):
+    for name in ("training", "bench", "extract", "memory", "mini", "weights"):
         shutil.copytree(RESULTS / name, tmp_path / name)
     found = read_json(tmp_path / "training" / "scnm-open.json")
     for key, speed in {"ours": 9.0, "ours_dropout": 7.5, "trainer": 1.0}.items():
@@ -28,6 +28,9 @@ def test_numbers_are_those_of_the_files(tmp_path: Path) -> None:
     rows = reached(aims.table(tmp_path))
     assert rows["sequences a second against our training as it began"][1] == "1.20 ×"
     assert rows["against transformers' Trainer with its defaults"][1] == "9.0 ×"
+    scores = read_json(RESULTS / "weights" / "scores.json")["tasks"]["scnm"]["joint"]["all"]
+    assert [row[1].split()[0] for what, row in rows.items() if what.startswith("weights/")] == [
+        f"{100 * scores[key]['value']:.1f}" for key in ("tl", "f1", "all")]
     assert all(row[2] == "–" or (RESULTS / row[2]).exists() for row in rows.values())
 
 
