@@ -85,10 +85,13 @@ def memory(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus) o
            batches: Annotated[str, typer.Option(help="Sequences a step, with commas.")] = "2,8",
            steps: Annotated[int, typer.Option(min=2, help="Of each training.")] = 6,
            seed: Annotated[int, typer.Option(help="Of adapters and order.")] = 42,
+           replan: Annotated[bool, typer.Option(
+               "--replan", help="Train nothing: today's plans beside the peaks measured before.")] = False,
            out: Annotated[Path, typer.Option(help="Where scnm-SOURCE.json goes.")] = Path("results/memory"),
            ) -> None:
     """The peak memory that giellm plan gives beside the peak of real trainings; let nothing else run."""
     from giellm_utils.core import artifacts
+    from giellm_utils.core.plan_record import MemoryFile
     from giellm_utils.experiment.benchmarks import memory as benchmark
     from giellm_utils.reporting.plan_tables import memory_table
 
@@ -103,6 +106,11 @@ def memory(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus) o
     chosen = listed(models, "models", (*benchmark.MODELS, "scratch")) if models else benchmark.MODELS
     cases = chosen, listed(methods, "methods", benchmark.METHODS), [int(n) for n in batches.split(",")]
     path = out / f"scnm-{source.value}.json"
+    if replan:
+        anew = benchmark.replan(artifacts.read(path, MemoryFile), source.value)
+        artifacts.write(path, anew)
+        typer.echo(memory_table(anew.model_dump(mode="json")))
+        return
     benchmark.check_replaced(path, *cases)
     # A run cut short leaves its cases there, and the results as they were.
     part = path.with_name(f"{path.name}.part")

@@ -138,9 +138,13 @@ class MemoryCase(Artifact):
 
 
 class MemoryFile(Artifact):
-    """results/memory/NAME.json: planned and measured peaks, of one run on one machine."""
+    """results/memory/NAME.json: planned and measured peaks, of one run on one machine.
+
+    `dtype`: what it computed in.
+    """
 
     source: str
+    dtype: str
     processors: int
     threads: int
     memory: int

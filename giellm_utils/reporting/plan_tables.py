@@ -79,9 +79,9 @@ def memory_table(result: Mapping[str, Any]) -> str:
              c.longest_targets, gib(c.predicted.total), gib(c.measured), f"{c.ratio:.3f}",
              "yes" if within(c) else "no", c.predicted.moment) for c in file.cases]
     good = sum(map(within, file.cases))
-    return (f"{file.source}, the longest sequences of train, joint, {file.threads} threads on a CPU. "
-            "Planned: giellm plan's sum before the training; measured: most resident memory of the training "
-            f"process. {good} of {len(rows)} within {TENTH}.\n\n"
+    return (f"{file.source}, the longest sequences of train, joint, {file.dtype}, {file.threads} threads on "
+            "a CPU. Planned: giellm plan's sum before the training; measured: most resident memory of the "
+            f"training process. {good} of {len(rows)} within {TENTH}.\n\n"
             + rows_to_markdown(("model", "parameters", "method", "batch", "longest", "with loss",
                                 "planned GiB", "measured GiB", "planned / measured",
                                 f"within {TENTH}", "most is held when"), rows))

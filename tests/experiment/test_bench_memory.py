@@ -40,6 +40,13 @@ def test_each_case_is_planned_trained_and_kept(scratch_cache, tmp_path):
     assert case.predicted.total > 0 and row in done.output
     # A Python with torch in it, and a toy model.
     assert 2e8 < case.measured < 2e9
+    # Planned anew, an old plan goes and what was measured stays.
+    old = case.model_copy(update={"predicted": case.predicted.model_copy(update={"overhead": 1})})
+    artifacts.write(tmp_path / "scnm-embedded.json", file.model_copy(update={"cases": [old]}))
+    done = CliRunner().invoke(bench_app, ["memory", "--source", "embedded", "--replan", "--out",
+                                          str(tmp_path)])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert artifacts.read(tmp_path / "scnm-embedded.json", MemoryFile) == file
 
 
 def test_the_longest_sequences_are_taken_with_their_lengths(scratch_cache):

@@ -74,8 +74,8 @@ def measured(ratio: float) -> dict:
     cases = [MemoryCase(model=model, parameters=268_000_000, method=method, batch=8, longest=210,
                         longest_targets=90, steps=6, predicted=memory, measured=round(memory.total / r))
              for model, method, r in (("Gemma-3-270M, dequantised", "lora", 1.0), ("llama", "full", ratio))]
-    return MemoryFile(source="SCNM", processors=2, threads=2, memory=24 * GIB, system="Linux", git="x",
-                      packages={}, cases=cases).model_dump(mode="json")
+    return MemoryFile(source="SCNM", dtype="float32", processors=2, threads=2, memory=24 * GIB,
+                      system="Linux", git="x", packages={}, cases=cases).model_dump(mode="json")
 
 
 @pytest.mark.parametrize("ratio, good", [(1.09, 2), (0.91, 2), (1.11, 1), (0.85, 1)])

@@ -161,13 +161,14 @@ def trained_here() -> list[Profile]:
 
 @pytest.mark.parametrize("profile", trained_here(), ids=lambda p: p.name)
 def test_no_profile_that_trains_here_is_refused(profile, monkeypatch, scratch_cache):
-    """Texts as long as its max_tokens lets them, and 13 GiB free: less than half of an ordinary machine."""
+    """Texts as long as its max_tokens lets them, and 19 GiB free, as on an ordinary machine (in
+    fp32, which a processor without bf16 computes in)."""
     if profile.model.id != "scratch":
         monkeypatch.setattr("giellm_utils.training.plan.find_config",
                             lambda spec: AutoConfig.for_model("gemma3_text", **GEMMA))
     longest = profile.training.max_tokens
     work = Work(1000, 1000 * longest, 300 * longest, longest, longest // 3)
-    refuse_if_too_large(profile.model, profile.training, work, Hardware("cpu", 1, 13 * GIB, None, cpu=True))
+    refuse_if_too_large(profile.model, profile.training, work, Hardware("cpu", 1, 19 * GIB, None, cpu=True))
     # The question was asked: a hundredth of that is too little.
     with pytest.raises(PlanError, match="are free here"):
         refuse_if_too_large(profile.model, profile.training, work,

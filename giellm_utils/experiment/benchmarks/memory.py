@@ -19,18 +19,20 @@ from typing import Any, NamedTuple
 
 from giellm_utils.core import artifacts
 from giellm_utils.core.paths import shown
-from giellm_utils.core.plan_record import MemoryCase, MemoryFile, Method
+from giellm_utils.core.plan_record import Memory, MemoryCase, MemoryFile, Method
 from giellm_utils.core.settings import ConfigError
+from giellm_utils.data.dataset import Dataset
 from giellm_utils.data.registry import load_dataset
 from giellm_utils.experiment.benchmarks.training import BenchError
 from giellm_utils.experiment.environment import environment, git_revision
 from giellm_utils.formats.registry import make_format
-from giellm_utils.models.load import load_tokenizer, model_path
+from giellm_utils.models.load import dtype_for, load_tokenizer, model_path
 from giellm_utils.models.spec import ModelConfig, statement
 from giellm_utils.training.config import TrainingConfig, TrainingJob
 from giellm_utils.training.launch import write_job
 from giellm_utils.training.loss import IGNORE
 from giellm_utils.training.plan import Planner, Way
+from giellm_utils.training.planning.architecture import architecture, find_config
 from giellm_utils.training.planning.effort import Work
 from giellm_utils.training.rows import Sequences
 from giellm_utils.training.sequences import build
@@ -73,14 +75,15 @@ def run(source: str, models: Sequence[str], methods: Sequence[Method], batches: 
     import psutil
 
     dataset = load_dataset("scnm", source)
-    fmt = make_format("giellm", dataset.task)
-    rows = build({"scnm": fmt}, [r for r in dataset.records if r.split == "train"], "joint")
+    rows = _rows(dataset)
     if len(rows) < steps * max(batches):
         raise ConfigError(f"--steps {steps} needs {steps * max(batches)} train sentences at batch "
                           f"{max(batches)}, {source} SCNM has {len(rows)}; give fewer steps")
     about = environment()
     found = MemoryFile(
-        source=dataset.provenance.title, processors=os.cpu_count() or 1, threads=0,
+        source=dataset.provenance.title,
+        dtype=str(dtype_for(ModelConfig(id=models[0]))).removeprefix("torch."),
+        processors=os.cpu_count() or 1, threads=0,
         memory=psutil.virtual_memory().total, system=about["system"], git=git_revision(),
         packages=about["packages"], cases=[])
     with TemporaryDirectory() as there:
@@ -92,6 +95,38 @@ def run(source: str, models: Sequence[str], methods: Sequence[Method], batches: 
                 found = found.model_copy(update={"threads": threads, "cases": [*found.cases, case]})
                 keep(found)
     return found
+
+
+def replan(found: MemoryFile, source: str) -> MemoryFile:
+    """`found` with its peaks as they were measured, beside what the planner says of the same cases now."""
+    rows = _rows(load_dataset("scnm", source))
+    ids = {statement(ModelConfig(id=name)): name for name in (*MODELS, "scratch")}
+    with TemporaryDirectory() as there:
+        llama = build_llama(Path(there) / LLAMA)
+        cases = []
+        for case in found.cases:
+            name = ids[case.model]
+            model = ModelConfig(id=str(llama) if name == LLAMA else name)
+            work = longest(rows, model, case.steps * case.batch).work
+            predicted = _planned(model, case.method, case.batch, work)
+            cases.append(case.model_copy(update={"predicted": predicted}))
+    return found.model_copy(update={"cases": cases})
+
+
+def _rows(dataset: Dataset) -> list[dict[str, Any]]:
+    """The joint sequences of its train sentences, not yet in tokens."""
+    fmt = make_format("giellm", dataset.task)
+    return build({"scnm": fmt}, [r for r in dataset.records if r.split == "train"], "joint")
+
+
+def _planned(model: ModelConfig, method: Method, batch: int, work: Work) -> Memory:
+    planner = Planner(model, _training(method, batch), work, cpu=True)
+    return planner.memory(Way(method, "one", False), 1, batch)
+
+
+def _training(method: Method, batch: int) -> TrainingConfig:
+    return TrainingConfig(method=method, batch_size=batch, epochs=1, max_tokens=4096, log_steps=1,
+                          save_steps=10_000, learning_rate=1e-4, conditions=["joint"])
 
 
 def longest(rows: Sequence[dict[str, Any]], model: ModelConfig, count: int) -> Rows:
@@ -107,12 +142,9 @@ def longest(rows: Sequence[dict[str, Any]], model: ModelConfig, count: int) -> R
 
 def _case(model: ModelConfig, method: Method, found: Rows, batch: int, seed: int,
           folder: Path) -> tuple[MemoryCase, int]:
-    training = TrainingConfig(method=method, batch_size=batch, epochs=1, max_tokens=4096, log_steps=1,
-                              save_steps=10_000, learning_rate=1e-4, conditions=["joint"])
-    planner = Planner(model, training, found.work, cpu=True)
-    predicted = planner.memory(Way(method, "one", False), 1, batch)
-    write_job(folder, TrainingJob(condition="joint", task="scnm", seed=seed, model=model, training=training),
-              found.rows)
+    predicted = _planned(model, method, batch, found.work)
+    write_job(folder, TrainingJob(condition="joint", task="scnm", seed=seed, model=model,
+                                  training=_training(method, batch)), found.rows)
     done = subprocess.run(
         [sys.executable, "-m", "giellm_utils.experiment.benchmarks.memory_case", str(folder)],
         capture_output=True, text=True, encoding="utf-8", errors="replace",
@@ -124,9 +156,9 @@ def _case(model: ModelConfig, method: Method, found: Rows, batch: int, seed: int
     measured = json.loads((folder / "measured.json").read_text(encoding="utf-8"))
     shutil.rmtree(folder)  # a fully fine-tuned model is a gigabyte
     return MemoryCase(
-        model=statement(model), parameters=planner.arch.parameters, method=method, batch=batch,
-        longest=found.work.longest, longest_targets=found.work.longest_targets, steps=measured["steps"],
-        predicted=predicted, measured=measured["peak"]), measured["threads"]
+        model=statement(model), parameters=architecture(find_config(model)).parameters, method=method,
+        batch=batch, longest=found.work.longest, longest_targets=found.work.longest_targets,
+        steps=measured["steps"], predicted=predicted, measured=measured["peak"]), measured["threads"]
 
 
 def build_llama(folder: Path) -> Path:

@@ -22,8 +22,8 @@ def draw(result: Mapping[str, Any]) -> Figure:
     `result`: a file of results/memory.
     """
     file = MemoryFile.model_validate(result)
-    source = (f"{file.source} · the longest sequences of train, joint · {file.threads} threads on a CPU · "
-              "giellm bench memory")
+    source = (f"{file.source} · the longest sequences of train, joint · {file.dtype}, {file.threads} threads "
+              "on a CPU · giellm bench memory")
     top = max(case.predicted.total for case in file.cases) / GIB
     height = 0.34 * len(file.cases) + 0.5
     with canvas(10.5, height + 1.6, "Peak memory: planned (bars) and measured (diamonds)", source) as fig:
