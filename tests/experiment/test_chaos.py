@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
+from giellm_utils.core.chaos_record import Faults
+from giellm_utils.core.files import write_jsonl
 from giellm_utils.experiment.chaos import lives
 from giellm_utils.experiment.chaos.kills import kill
-from giellm_utils.experiment.chaos.targets import rows_apart, targets, training_faults, TrainingTarget
+from giellm_utils.experiment.chaos.targets import (
+    ExtractTarget,
+    rows_apart,
+    targets,
+    training_faults,
+    TrainingTarget,
+)
 from giellm_utils.reporting.figures.chaos import draw
 from giellm_utils.reporting.measurements import chaos_table
 
@@ -41,6 +50,25 @@ def test_a_killed_training_ends_as_an_unbroken_one(tmp_path, monkeypatch):
 def test_rows_lost_and_made_up_are_named():
     lost, more = rows_apart("out", [{"id": 1}, {"id": 2}], [{"id": 2}, {"id": 2}])
     assert lost == [f"out: {json.dumps({'id': 1})}"] and more == [f"out: {json.dumps({'id': 2})}"]
+
+
+def test_confidences_may_differ_in_the_last_digit_and_nothing_else(tmp_path):
+    def written(name: str, *rows: dict) -> Path:
+        write_jsonl(tmp_path / name / "out.jsonl", rows)
+        write_jsonl(tmp_path / name / "out.jsonl.errors.jsonl", [{"line": 2}])
+        return tmp_path / name
+
+    def row(label: str, *confidences: float | None) -> dict:
+        return {"id": 1, "label": label, "words": [{"confidence": c} for c in confidences]}
+
+    target = ExtractTarget(tmp_path / "training")
+    whole = written("whole", row("a", 0.8577, None))
+    assert target.compare(whole, written("near", row("a", 0.8576, None))) == Faults()
+    assert target.compare(whole, written("far", row("a", 0.8587, None))).different == [
+        "out.jsonl: confidences of 1: [0.8587], not [0.8577]"]
+    assert target.compare(whole, written("fewer", row("a", None, None))).different
+    other = target.compare(whole, written("other", row("b", 0.8577, None)))
+    assert len(other.lost) == len(other.doubled) == 1
 
 
 def test_a_command_that_ends_first_was_not_killed(tmp_path):

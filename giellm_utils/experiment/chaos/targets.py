@@ -58,6 +58,26 @@ def rows_apart(name: str, whole: Iterable[Any], broken: Iterable[Any]) -> tuple[
     return [f"{name}: {row[:80]}" for row in a - b], [f"{name}: {row[:80]}" for row in b - a]
 
 
+def without_confidences(value: Any) -> tuple[Any, list[float]]:
+    """A result without its confidences, and these in their order."""
+    found: list[float] = []
+
+    def taken(value: Any) -> Any:
+        if isinstance(value, list):
+            return [taken(inner) for inner in value]
+        if not isinstance(value, dict):
+            return value
+        found.extend(v for k, v in value.items() if k == "confidence" and v is not None)
+        return {k: taken(v) for k, v in value.items() if k != "confidence"}
+
+    return taken(value), found
+
+
+def far(a: list[float], b: list[float]) -> bool:
+    """Whether confidences, written with four digits, differ by more than CLOSE and a rounding."""
+    return len(a) != len(b) or any(abs(x - y) > 2.5 * CLOSE for x, y in zip(a, b, strict=True))
+
+
 def files(folder: Path) -> set[str]:
     """Every file that is a result; locks and hidden files are none."""
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*")
@@ -212,13 +232,22 @@ class ExtractTarget(Target):
                 str(folder / "out.jsonl"), "--model", str(self.model)]
 
     def compare(self, whole: Path, broken: Path) -> Faults:
-        lost, doubled = [], []
-        for name in ("out.jsonl", "out.jsonl.errors.jsonl"):
-            missing, more = rows_apart(name, *(read_jsonl(folder / name) for folder in (whole, broken)))
+        lost, doubled, names = [], [], ("out.jsonl", "out.jsonl.errors.jsonl")
+        # Texts that are decoded beside others after a kill have confidences that are other in the last digit.
+        told = {name: [[without_confidences(row) for row in read_jsonl(folder / name)]
+                       for folder in (whole, broken)] for name in names}
+        for name, (a, b) in told.items():
+            missing, more = rows_apart(name, *([row for row, _ in rows] for rows in (a, b)))
             lost, doubled = lost + missing, doubled + more
-        same = (whole / "out.jsonl").read_bytes() == (broken / "out.jsonl").read_bytes()
-        return Faults(lost=lost, doubled=doubled, litter=litter(broken),
-                      different=[] if same or lost or doubled else ["out.jsonl: another order"])
+        different = []
+        if not lost and not doubled:
+            a, b = told["out.jsonl"]
+            if [row for row, _ in a] != [row for row, _ in b]:
+                different.append("out.jsonl: another order")
+            else:
+                different += [f"out.jsonl: confidences of {row.get('id')}: {x}, not {y}"
+                              for (row, y), (_, x) in zip(a, b, strict=True) if far(x, y)]
+        return Faults(lost=lost, doubled=doubled, litter=litter(broken), different=different)
 
 
 def targets(work: Path) -> dict[str, Target]:
