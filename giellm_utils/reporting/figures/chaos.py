@@ -42,5 +42,5 @@ def draw(result: Mapping[str, Any]) -> Figure:
                       [f"{name}, {seconds:.0f} s" for name, seconds in found.unbroken.items()], fontsize=9)
         ax.set(ylim=(len(found.unbroken) - 0.5, -0.5), xlim=(0, 100),
                xlabel="moment of the kill, per cent of the time of a start that nobody kills")
-        fig.legend(loc="outside upper right", ncols=2, fontsize=8.5)
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8.5)
     return fig
