@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from giellm_utils.core import artifacts, paths
+from giellm_utils.core.errors import GiellmError
 
 mre_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False,
                       help="The experiment on the Mutual Reinforcement Effect: planning and analysis.")
@@ -133,7 +134,7 @@ ExperimentOption = Annotated[str, typer.Option("--experiment", "-e",
 @mre_app.command()
 def run(experiment: ExperimentOption = "mre",
         at_most: Annotated[int | None, typer.Option(min=1, help="Stop after so many cells.")] = None,
-        commit: Annotated[bool, typer.Option("--commit", help="Commit each finished cell.")] = False,
+        commit: Annotated[bool, typer.Option("--commit", help="Commit each cell and probe.")] = False,
         probe_texts: Annotated[int, typer.Option(
             min=0, help="Test texts that a joint model is probed on while it is at hand; 0: none.")] = PROBED,
         cells: CellsOption = Path("results/mre")) -> None:
@@ -143,8 +144,12 @@ def run(experiment: ExperimentOption = "mre",
     loaded, runs = grid.load_grid(experiment), paths.runs_dir()
 
     def then() -> None:
-        if probe_texts:
-            probes.run(loaded, runs, cells, probe_texts, typer.echo, commit=commit)
+        # A pilot on dev has no probes; and a probe that fails is no reason to stop training.
+        if probe_texts and loaded.split == "test":
+            try:
+                probes.run(loaded, runs, cells, probe_texts, typer.echo, commit=commit)
+            except GiellmError as error:
+                typer.echo(f"not probed: {error}")
 
     finished = grid.run(loaded, runs, cells, cells_at_most=at_most, commit=commit, then=then, show=typer.echo)
     typer.echo(f"{finished} cells finished")

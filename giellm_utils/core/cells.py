@@ -20,6 +20,9 @@ MAIN = "main"
 #: Arm of a smaller training set, before the number of its texts.
 FEWER = "texts-"
 SLUG = r"^[a-z0-9-]+$"
+Dtype = Literal["bfloat16", "float32"]
+#: Of cells that do not say: the first ones, all made on processors that compute in bf16 (PROTOCOL.md).
+UNRECORDED: Dtype = "bfloat16"
 
 
 class Counts(Artifact):
@@ -63,7 +66,7 @@ class Cell(Artifact):
     shared_by: int = 1
     decoding_seconds: dict[Decoding, float]
     #: Of the weights and products of training and decoding; None in cells made before it was kept.
-    dtype: Literal["bfloat16", "float32"] | None = None
+    dtype: Dtype | None = None
     machine: str
     git: str
     ids: list[str]
@@ -82,6 +85,10 @@ class Cell(Artifact):
         if len(set(self.ids)) != len(self.ids):
             raise ValueError("an id stands more than once")
         return self
+
+    @property
+    def precision(self) -> Dtype:
+        return self.dtype or UNRECORDED
 
     @property
     def address(self) -> str:

@@ -34,8 +34,11 @@ class Faults(Artifact):
 
 
 class Life(Artifact):
-    """One folder from its start to its end, killed in between."""
+    """One folder from its start to its end, killed in between; `seed` drew the moments and the victims, the
+    code was that of `git`."""
 
+    seed: int
+    git: str
     target: str
     life: int
     kills: list[Kill]
@@ -55,8 +58,6 @@ class ChaosFile(Artifact):
     profile: str
     processors: int
     system: str
-    git: str
     packages: dict[str, str]
-    seed: int
     unbroken: dict[str, float]
     lives: list[Life]

@@ -140,15 +140,17 @@ class MemoryCase(Artifact):
 class MemoryFile(Artifact):
     """results/memory/NAME.json: planned and measured peaks, of one run on one machine.
 
-    `dtype`: what it computed in.
+    `dtype`: what it computed in, and what was planned for.
     """
 
     source: str
-    dtype: str
+    dtype: Literal["bfloat16", "float32"]
     processors: int
     threads: int
     memory: int
     system: str
+    #: Of the code that trained, and of the code that planned.
     git: str
+    planned_git: str
     packages: dict[str, str]
     cases: list[MemoryCase]

@@ -60,6 +60,11 @@ class Trials:
         found = [set(self.cells.get((task, other or arm, c), {})) for c in condition.split("+")]
         return set.intersection(*found)
 
+    def precisions(self, task: str, arm: str, condition: str, seed: int) -> set[str]:
+        """What a seed's cells were computed in; conditions as for `seeds`."""
+        condition, _, other = condition.partition("@")
+        return {self.cells[task, other or arm, c][seed].precision for c in condition.split("+")}
+
     def texts(self, task: str, arm: str, condition: str) -> set[int]:
         """How many texts its trainings learned from."""
         return {cell.texts for cell in self.cells[task, arm, condition].values()}

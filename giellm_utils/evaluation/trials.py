@@ -65,9 +65,9 @@ def analyse(cells: Iterable[Cell], *, margin: float = MARGIN, resamples: int = R
     """Scores of every condition and every comparison that the cells allow; the order of cells is nothing.
 
     A primary comparison wants the same seeds of both sides and all datasets of its group; another takes the
-    seeds that all have. `partial`, for a look while cells are missing, lets primary ones do so too. What
-    has fewer than two seeds in common is named in `missing`. Raises TrialError for missing seeds and as
-    Trials does.
+    seeds that all have. A seed whose two sides were computed in two precisions is left out. `partial`, for a
+    look while cells are missing, lets primary ones take what all have too. What has fewer than two seeds in
+    common is named in `missing`. Raises TrialError for missing seeds and as Trials does.
     """
     trials = Trials(cells)
     effects, missing = [], []
@@ -110,7 +110,7 @@ def _sides(trials: Trials, tasks: Sequence[str], arm: str, base: str) -> list[tu
 
 def _seeds(trials: Trials, c: Comparison, partial: bool) -> list[int]:
     found = {(task, side): trials.seeds(task, c.arm, side) for task in c.tasks for side in (c.a, c.b)}
-    common = set.intersection(*found.values())
+    common = {seed for seed in set.intersection(*found.values()) if _is_of_one_precision(trials, c, seed)}
     if c.role == "primary" and not partial:
         every = set.union(*found.values())
         lacking = [f"{task}/{side} lacks {', '.join(map(str, sorted(every - seeds)))}"
@@ -119,6 +119,12 @@ def _seeds(trials: Trials, c: Comparison, partial: bool) -> list[int]:
             raise TrialError(f"{c}: seeds are missing ({'; '.join(lacking)}); train these cells, or take the "
                              "seeds that both have with --partial")
     return sorted(common)
+
+
+def _is_of_one_precision(trials: Trials, c: Comparison, seed: int) -> bool:
+    """Whether both sides of a seed were computed alike, dataset by dataset."""
+    return all(len(trials.precisions(task, c.arm, c.a, seed) | trials.precisions(task, c.arm, c.b, seed)) == 1
+               for task in c.tasks)
 
 
 def _effect(trials: Trials, c: Comparison, seeds: list[int], margin: float,

@@ -25,6 +25,7 @@ from giellm_utils.core.artifacts import (
 )
 from giellm_utils.core.paths import shown
 from giellm_utils.core.schema import Record
+from giellm_utils.core.sources import cut_short
 from giellm_utils.data.corpus import of_task, sample
 from giellm_utils.evaluation import per_label, score
 from giellm_utils.evaluation.paired import paired_difference
@@ -222,7 +223,8 @@ def _write(stage: Stage, systems: dict[str, FineTuned], trainings: Sequence[Trai
     found = Evaluated(
         ScoresFile(**how, tasks=scores), DecodingsFile(**how, tasks=compared), frames,
         _example(stage, provenance, first), provenance, systems, stage.folder, first,
-        f"{stage.statement} · {trainings[0].method}")
+        " · ".join([f"{stage.statement} · {trainings[0].method}",
+                    *(cut_short(t) for t in trainings if t.stopped_by_minutes)]))
     stage.write("scores.json", found.scores)
     stage.write("decodings.json", found.decodings)
     for (condition, task), frame in frames.items():

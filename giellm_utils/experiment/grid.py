@@ -268,15 +268,16 @@ def computed(grid: Grid, address: Address, cells: Path) -> ModelConfig | None:
 
 
 def run(grid: Grid, runs: Path, cells: Path, *, cells_at_most: int | None = None, commit: bool = False,
-        then: Callable[[], Any] | None = None, show: Show = print) -> int:
+        then: Callable[[], Any] = lambda: None, show: Show = print) -> int:
     """Work off the queue, one cell after the other; returns how many were finished.
 
     `runs`: where trainings and answers lie; `commit`: each finished cell is committed, alone; `then`: called
-    after each. A cell whose seed was begun in a precision that this machine would emulate is left out.
-    Raises what training and decoding raise, and QueueError.
+    before the first and after each. A cell whose seed was begun in a precision that this machine would
+    emulate is left out. Raises what training and decoding raise, and QueueError.
     """
-    finished = 0
-    for address in status(grid, cells).left:
+    finished, left = 0, status(grid, cells).left
+    then()
+    for address in left:
         if finished == cells_at_most:
             break
         if (model := computed(grid, address, cells)) is None:
@@ -288,12 +289,11 @@ def run(grid: Grid, runs: Path, cells: Path, *, cells_at_most: int | None = None
         path = write_cell(cells, cell)
         finished += 1
         found = status(grid, cells)
-        left = f", about {found.seconds_left / 3600:.1f} h" if found.seconds_left else ""
-        show(f"{shown(path)} written; {len(found.done)} cells done, {len(found.left)} left{left}")
+        hours = f", about {found.seconds_left / 3600:.1f} h" if found.seconds_left else ""
+        show(f"{shown(path)} written; {len(found.done)} cells done, {len(found.left)} left{hours}")
         if commit:
             commit_alone(path, f"MRE cell {address}")
-        if then:
-            then()
+        then()
     return finished
 
 

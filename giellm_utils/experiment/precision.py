@@ -2,23 +2,20 @@
 
 A difference is of two cells of one seed. Where a machine computes in bf16 and the next one, without AVX512,
 in fp32, a seed begun on the first would be half of each; so the queue goes on in the precision that the seed
-began with, and leaves cells to another machine where this one would have to emulate it.
+began with, and leaves cells to another machine where this one would have to emulate it. A training of several
+datasets takes the first one's; where another dataset's seed is in another precision, evaluation.trials leaves
+that seed out of what compares the two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
-from giellm_utils.core.cells import MAIN
+from giellm_utils.core.cells import Dtype, MAIN
 from giellm_utils.experiment.cells import read_cell
 from giellm_utils.models.spec import ModelConfig
 from giellm_utils.models.weights import dtype_for
-
-Dtype = Literal["bfloat16", "float32"]
-#: Of cells that do not say: the first ones, all made on processors that compute in bf16 (PROTOCOL.md).
-UNRECORDED: Dtype = "bfloat16"
 
 
 def of_seed(cells: Path, datasets: Sequence[str], arm: str, seed: int) -> Dtype | None:
@@ -26,7 +23,7 @@ def of_seed(cells: Path, datasets: Sequence[str], arm: str, seed: int) -> Dtype 
     where there are none. `datasets`: of the cell's training."""
     for name in dict.fromkeys((arm, MAIN)):
         for path in _finished(cells, datasets, name, seed):
-            return read_cell(path).dtype or UNRECORDED
+            return read_cell(path).precision
     return None
 
 

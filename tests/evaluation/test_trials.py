@@ -135,6 +135,13 @@ def test_other_comparisons_take_the_seeds_that_both_have() -> None:
     assert any("minus words-first: two seeds in common are needed, there are 1" in m for m in report.missing)
 
 
+def test_a_seed_of_two_precisions_is_left_out_of_what_compares_them() -> None:
+    cells = [c.model_copy(update={"dtype": "float32"}) if (c.condition, c.seed) == ("text", 3) else c
+             for c in synthetic(seeds=4)]
+    report = analyse(cells, resamples=20)
+    assert effect(report, "tl").seeds == [1, 2, 4] and effect(report, "f1").seeds == [1, 2, 3, 4]
+
+
 def test_other_documents_are_refused() -> None:
     cells = by_hand()
     other = cells[2].model_copy(update={"ids": ["d0", "d1", "d2", "d9"]})

@@ -7,6 +7,7 @@ import sys
 from typing import get_args
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from giellm_utils.cli.bench import bench_app
@@ -28,7 +29,7 @@ def rows() -> list[dict[str, str]]:
     return build({"scnm": make_format("giellm", data.task)}, data.split("train"), "joint")
 
 
-def test_each_case_is_planned_trained_and_kept(scratch_cache, tmp_path):
+def test_each_case_is_planned_trained_and_kept(scratch_cache, tmp_path, monkeypatch):
     done = CliRunner().invoke(bench_app, [
         "memory", "--source", "embedded", "--models", "scratch", "--methods", "lora", "--batches", "4",
         "--steps", "2", "--out", str(tmp_path)])
@@ -40,7 +41,9 @@ def test_each_case_is_planned_trained_and_kept(scratch_cache, tmp_path):
     assert case.predicted.total > 0 and row in done.output
     # A Python with torch in it, and a toy model.
     assert 2e8 < case.measured < 2e9
-    # Planned anew, an old plan goes and what was measured stays.
+    # Planned anew, also where another precision is computed in, an old plan goes and what was measured stays.
+    monkeypatch.setattr("giellm_utils.training.plan.dtype_for", lambda model: getattr(
+        torch, "bfloat16" if model.dtype == "auto" else model.dtype))
     old = case.model_copy(update={"predicted": case.predicted.model_copy(update={"overhead": 1})})
     artifacts.write(tmp_path / "scnm-embedded.json", file.model_copy(update={"cases": [old]}))
     done = CliRunner().invoke(bench_app, ["memory", "--source", "embedded", "--replan", "--out",

@@ -8,14 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from giellm_utils.core.chaos_record import Faults
+from giellm_utils.cli.bench import bench_app
+from giellm_utils.core.chaos_record import ChaosFile, Faults, Kill
 from giellm_utils.core.files import write_jsonl
 from giellm_utils.experiment.chaos import lives
+from giellm_utils.experiment.chaos import targets as targets_module
 from giellm_utils.experiment.chaos.kills import kill
 from giellm_utils.experiment.chaos.targets import (
     ExtractTarget,
     rows_apart,
+    Target,
     targets,
     training_faults,
     TrainingTarget,
@@ -84,3 +88,58 @@ def test_a_command_that_fails_by_itself_is_said(tmp_path, monkeypatch):
     with pytest.raises(lives.ChaosError, match="training ends with 1 though nobody killed it: .*whole.log"):
         lives.chaos(tmp_path, ["training"], 1, seed=1, minutes=5)
     assert set(targets(tmp_path)) == {"run", "training", "extract", "two-processes"}
+
+
+class Fake(Target):
+    """A target that nothing is started for."""
+
+    name = "fake"
+
+    def command(self, folder: Path) -> list[str]:
+        return []
+
+    def compare(self, whole: Path, broken: Path) -> Faults:
+        return Faults()
+
+
+@pytest.fixture
+def scripted(monkeypatch, tmp_path):
+    """Kills that come to what is written, and starts that nobody kills, which end well."""
+    ends = [Kill(after=1.0, victim="command", returncode=-9), Kill(after=2.0, victim=None, returncode=1)]
+    monkeypatch.setattr(lives, "targets", lambda work: {"fake": Fake()})
+    monkeypatch.setattr(lives, "kill", lambda *a: ends.pop(0))
+    monkeypatch.setattr(lives, "finish", lambda *a: 0)
+    return ends
+
+
+def test_a_start_that_fails_though_nobody_killed_it_is_a_fault(scripted, tmp_path):
+    scripted += [Kill(after=1.0, victim="command", returncode=-9)]
+    found = lives.chaos(tmp_path, ["fake"], 2, seed=1, minutes=5)
+    failed, well = found.lives
+    assert failed.returncode == 1 and failed.faults.lost[0].startswith("all: it ends with 1, see ")
+    assert not failed.is_clean and (tmp_path / "broken" / "fake-1-kept").is_dir()
+    assert well.returncode == 0 and well.is_clean
+    with pytest.raises(lives.ChaosError, match="holds lives of seed 1: give --seed 1 or another --work"):
+        lives.chaos(tmp_path, ["fake"], 3, seed=2, minutes=5)
+
+
+def test_bench_chaos_writes_what_is_whole_and_says_what_is_not_clean(scripted, monkeypatch, tmp_path):
+    def asked(*arguments: str):
+        return CliRunner().invoke(bench_app, ["chaos", "--work", str(tmp_path), "--out",
+                                              str(tmp_path / "out"), *arguments])
+
+    monkeypatch.setattr("signal.signal", lambda *a: None)
+
+    monkeypatch.setattr(targets_module, "targets", lambda work: {"fake": Fake()})
+    assert "--target moon: not known; known: fake" in str(asked("--target", "moon").exception)
+    done = asked("--kills", "1")
+    assert done.exit_code == 0 and "| fake | 1 | 1 | 0 | 1 |" in done.output
+    file = tmp_path / "out" / "smoke.json"
+    assert ChaosFile.model_validate_json(file.read_text("utf-8")).lives[0].git
+    file.unlink()
+    scripted[:] = [Kill(after=2.0, victim=None, returncode=1)]
+    done = asked("--kills", "2", "--minutes", "0")
+    assert done.exit_code == 0 and "1 of 2 kills; the same command goes on" in done.output
+    assert not file.exists()
+    scripted += [Kill(after=1.0, victim="command", returncode=-9)]
+    assert asked("--kills", "2").exit_code == 1 and file.exists()

@@ -85,6 +85,18 @@ def test_the_queue_probes_a_joint_model_while_it_is_at_hand(few, tmp_path, monke
     assert len(Probe.model_validate(read_json_gz(path)).ids) == 2
 
 
+def test_a_probe_that_fails_does_not_stop_the_queue(few, tmp_path, monkeypatch):
+    def fails(*_: object) -> None:
+        raise grid.QueueError("no answers")
+
+    monkeypatch.setattr(probes, "probe", fails)
+    monkeypatch.setenv("GIELLM_RUNS_DIR", str(tmp_path / "runs"))
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(GRID), encoding="utf-8")
+    done = CliRunner().invoke(app, ["mre", "run", "-e", str(tmp_path / "toy.yaml"), "--cells",
+                                    str(tmp_path / "mre"), "--at-most", "2"], catch_exceptions=False)
+    assert "not probed: no answers" in done.output and "2 cells finished" in done.output
+
+
 def test_answers_that_are_not_there_are_one_sentence(worked_off):
     toy, runs, cells = worked_off
     next((runs / "toy/scnm/joint/scnm").glob("*.jsonl")).unlink()

@@ -75,7 +75,8 @@ def measured(ratio: float) -> dict:
                         longest_targets=90, steps=6, predicted=memory, measured=round(memory.total / r))
              for model, method, r in (("Gemma-3-270M, dequantised", "lora", 1.0), ("llama", "full", ratio))]
     return MemoryFile(source="SCNM", dtype="float32", processors=2, threads=2, memory=24 * GIB,
-                      system="Linux", git="x", packages={}, cases=cases).model_dump(mode="json")
+                      system="Linux", git="x", planned_git="x", packages={},
+                      cases=cases).model_dump(mode="json")
 
 
 @pytest.mark.parametrize("ratio, good", [(1.09, 2), (0.91, 2), (1.11, 1), (0.85, 1)])

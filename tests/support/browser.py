@@ -18,8 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-#: The browser of this machine, None where there is none.
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+#: The browser of this machine, None where there is none. A snap sees neither our folder of settings nor /tmp.
+CHROMIUM = next((path for name in ("google-chrome", "chromium", "chromium-browser")
+                 if (path := shutil.which(name)) and "/snap" not in str(Path(path).resolve())), None)
 
 #: No sandbox: root and most containers have none, and the pages are the tests' own. No /dev/shm: often tiny.
 FLAGS = ("--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
@@ -40,7 +41,7 @@ class BrowserError(RuntimeError):
 class Browser:
     """One tab, from `with` on; whatever is asked of it must be answered `life` seconds after its start."""
 
-    def __init__(self, command: str | None = CHROMIUM, life: float = 40.0) -> None:
+    def __init__(self, command: str | None = CHROMIUM, life: float = 300.0) -> None:
         self._command, self._life = command, life
         self._asked, self._read, self._session = 0, b"", {}
         self.events: list[dict[str, Any]] = []
@@ -116,7 +117,8 @@ class Browser:
     def open(self, path: Path) -> None:
         """Go to the file and wait until it is loaded; `events` are of this page alone."""
         self.events.clear()
-        self.ask("Page.navigate", url=path.as_uri())
+        if refused := self.ask("Page.navigate", url=path.as_uri()).get("errorText"):
+            raise self._error(f"{path}: {refused}")
         self._arrive(path.as_uri())
 
     def back(self) -> None:

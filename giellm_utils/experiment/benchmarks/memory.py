@@ -85,7 +85,7 @@ def run(source: str, models: Sequence[str], methods: Sequence[Method], batches: 
         dtype=str(dtype_for(ModelConfig(id=models[0]))).removeprefix("torch."),
         processors=os.cpu_count() or 1, threads=0,
         memory=psutil.virtual_memory().total, system=about["system"], git=git_revision(),
-        packages=about["packages"], cases=[])
+        planned_git=git_revision(), packages=about["packages"], cases=[])
     with TemporaryDirectory() as there:
         for name in models:
             model = ModelConfig(id=str(build_llama(Path(there) / LLAMA)) if name == LLAMA else name)
@@ -106,11 +106,11 @@ def replan(found: MemoryFile, source: str) -> MemoryFile:
         cases = []
         for case in found.cases:
             name = ids[case.model]
-            model = ModelConfig(id=str(llama) if name == LLAMA else name)
+            model = ModelConfig(id=str(llama) if name == LLAMA else name, dtype=found.dtype)
             work = longest(rows, model, case.steps * case.batch).work
             predicted = _planned(model, case.method, case.batch, work)
             cases.append(case.model_copy(update={"predicted": predicted}))
-    return found.model_copy(update={"cases": cases})
+    return found.model_copy(update={"cases": cases, "planned_git": git_revision()})
 
 
 def _rows(dataset: Dataset) -> list[dict[str, Any]]:

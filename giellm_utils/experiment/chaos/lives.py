@@ -66,12 +66,19 @@ class Chaos:
                 code = done.returncode
                 break
             kills.append(done)
-        if code not in self.target.ends:
+        else:
             code = finish(command, environment, log)
+        # A start that fails though nobody killed it is a fault, whatever a further start would do.
         ended = code in self.target.ends
         faults = self.target.compare(self.whole, self.broken) if ended else Faults(
             lost=[f"all: it ends with {code}, see {log}"])
-        return Life(target=self.target.name, life=number, kills=kills, returncode=code, faults=faults)
+        found = Life(seed=self.seed, git=git_revision(), target=self.target.name, life=number, kills=kills,
+                     returncode=code, faults=faults)
+        if not found.is_clean:
+            kept = self.broken.with_name(f"{self.target.name}-{number}-kept")
+            shutil.rmtree(kept, ignore_errors=True)
+            self.broken.rename(kept)
+        return found
 
     def _fresh(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -85,9 +92,13 @@ class Chaos:
 def chaos(work: Path, names: Sequence[str], kills: int, seed: int, minutes: float,
           show: Callable[[str], Any] = print) -> ChaosFile:
     """Kill each target until it was killed `kills` times, those of earlier calls counted; no new life is
-    begun after `minutes`. Raises ChaosError where a target fails though nobody killed it."""
+    begun after `minutes`. Raises ChaosError where a target fails that was never killed, and for lives of
+    another seed."""
     log, until = work / "kills.jsonl", time.monotonic() + 60 * minutes
     lives = [Life.model_validate(row) for row in read_jsonl(log)] if log.exists() else []
+    if other := {life.seed for life in lives} - {seed}:
+        raise ChaosError(f"{log} holds lives of seed {min(other)}: give --seed {min(other)} or another "
+                         "--work")
     all_targets, unbroken = targets(work), {}
     for name in names:
         one = Chaos(all_targets[name], work, seed)
@@ -103,5 +114,5 @@ def chaos(work: Path, names: Sequence[str], kills: int, seed: int, minutes: floa
                  f"{'as unbroken' if life.is_clean else life.model_dump_json()}")
     about = environment()
     return ChaosFile(profile=PROFILE, processors=os.cpu_count() or 1, system=about["system"],
-                     git=git_revision(), packages=about["packages"], seed=seed, unbroken=unbroken,
+                     packages=about["packages"], unbroken=unbroken,
                      lives=[x for x in lives if x.target in names])

@@ -23,15 +23,16 @@ def draw(result: Mapping[str, Any]) -> Figure:
     `result`: a file of results/chaos.
     """
     found = ChaosFile.model_validate(result)
-    clean, kills = sum(life.is_clean for life in found.lives), sum(len(life.kills) for life in found.lives)
+    killed = [life for life in found.lives if life.kills]
+    clean, kills = sum(life.is_clean for life in killed), sum(len(life.kills) for life in killed)
     source = (f"profile {found.profile}, toy models from scratch, one thread a start · {found.processors} "
               "processors")
     with canvas(9.6, 0.7 * len(found.unbroken) + 1.6,
-                f"{kills} kill{'s' if kills != 1 else ''} at random moments: {clean} of {len(found.lives)} "
+                f"{kills} kill{'s' if kills != 1 else ''} at random moments: {clean} of {len(killed)} "
                 "ends as if nothing had happened", source) as fig:
         ax = fig.add_subplot()
         for y, (name, seconds) in enumerate(found.unbroken.items()):
-            lives = [life for life in found.lives if life.target == name]
+            lives = [life for life in killed if life.target == name]
             for victim, (colour, marker, shift) in VICTIMS.items():
                 at = [100 * k.after / seconds for life in lives for k in life.kills if k.victim == victim]
                 ax.scatter(at, [y + shift] * len(at), color=colour, marker=marker, s=26, alpha=0.75,

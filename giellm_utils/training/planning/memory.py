@@ -26,7 +26,7 @@ CONTEXT, NCCL, FRAGMENTS = 1.0 * GIB, 0.5 * GIB, 0.05
 #: vocabulary (in memory, and once more while it is saved).
 IMPORTS, PEFT, TOKENIZER_ROW = 520_000_000, 150_000_000, 1_550
 #: Share of the activations that a CPU's heap loses in holes beside them, with the stacked products and
-#: without: read off the trainings of results/memory, whose heaps held 0 to 0.6 more.
+#: without: read off the trainings of results/memory (LOG.md, 2026-11-29).
 STACKED_HOLES, HOLES = 0.35, 0.2
 #: Bytes a logit of full fine-tuning at its worst: log-probabilities and two gradients in fp32 (traced).
 LOGIT = 12
