@@ -6,6 +6,9 @@ from typing import Literal
 
 from giellm_utils.core.artifacts import Artifact
 
+#: What the end of a resumed command may differ by from an unbroken one's: weights and losses (a sum in other
+#: orders); confidences, which are written with four digits; and the digits to which scores are held.
+CLOSE, CONFIDENCES, DIGITS = 1e-4, 2.5e-4, 3
 #: The kinds of Faults, in the order in which tables show them.
 KINDS = ("lost", "doubled", "different", "litter")
 

@@ -9,7 +9,7 @@ from typing import Any
 from giellm_utils.core.artifacts import Score
 from giellm_utils.core.calibration_report import CalibrationReport
 from giellm_utils.core.calibration_report import FOLDER as CALIBRATION
-from giellm_utils.core.chaos_record import ChaosFile, KINDS
+from giellm_utils.core.chaos_record import ChaosFile, CLOSE, CONFIDENCES, DIGITS, KINDS
 from giellm_utils.evaluation.score import COMPARED
 from giellm_utils.reporting.plan_tables import memory_table, plan_table
 from giellm_utils.reporting.tables import rows_to_markdown
@@ -117,7 +117,8 @@ def chaos_table(result: Mapping[str, Any]) -> str:
     return (f"Profile `{found.profile}`, {found.processors} processors, one thread a start. SIGKILL at a "
             "random moment, of the command or of one of its children, and the same command again until it "
             "ends; the end is compared with that of a start that nobody killed: rows and files must be the "
-            "same, weights and losses to 1e-4, scores to three digits, confidences of a text to 2.5e-4.\n\n"
+            f"same, weights and losses to {CLOSE:g}, scores to {DIGITS} digits, confidences of a text to "
+            f"{CONFIDENCES:g}.\n\n"
             + rows_to_markdown(("what was killed", "kills", "of the command", "of a child",
                                 "ends compared", "processes alive 60 s after", "longest end of children, s",
                                 *KINDS), rows))

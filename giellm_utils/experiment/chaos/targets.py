@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from giellm_utils.core.artifacts import read, Training
-from giellm_utils.core.chaos_record import Faults
+from giellm_utils.core.chaos_record import CLOSE, CONFIDENCES, DIGITS, Faults
 from giellm_utils.core.conditions import get_condition
 from giellm_utils.core.files import read_json, read_jsonl, write_jsonl
 from giellm_utils.core.schema import Record
@@ -25,8 +25,6 @@ PROFILE = "smoke"
 LITTER = (".tmp", ".partial", ".new", ".old", ".taken", ".part")
 SCORES = ("scores.json", "decodings.json", "mre.json")
 FLEETING = {"seconds", "grad_norm", "steps", "items_per_second"}
-#: Weights and losses of a resumed training may differ by so much from those of an unbroken one.
-CLOSE = 1e-4
 
 
 class Target(ABC):
@@ -74,8 +72,8 @@ def without_confidences(value: Any) -> tuple[Any, list[float]]:
 
 
 def far(a: list[float], b: list[float]) -> bool:
-    """Whether confidences, written with four digits, differ by more than CLOSE and a rounding."""
-    return len(a) != len(b) or any(abs(x - y) > 2.5 * CLOSE for x, y in zip(a, b, strict=True))
+    """Whether the confidences of one text differ by more than CONFIDENCES."""
+    return len(a) != len(b) or any(abs(x - y) > CONFIDENCES for x, y in zip(a, b, strict=True))
 
 
 def files(folder: Path) -> set[str]:
@@ -155,7 +153,7 @@ def _timeless(value: Any) -> Any:
         return {key: _timeless(inner) for key, inner in value.items() if key not in FLEETING}
     if isinstance(value, list):
         return [_timeless(inner) for inner in value]
-    return round(value, 3) if isinstance(value, float) else value
+    return round(value, DIGITS) if isinstance(value, float) else value
 
 
 class TrainingTarget(Target):
