@@ -177,8 +177,5 @@ def status(experiment: ExperimentOption = "mre", cells: CellsOption = Path("resu
         left = next((a for a in found.left if a.stage.name == row["stage"]), None)
         typer.echo(f"{row['stage']:10} {row['done']} of {row['cells']} cells"
                    + (f"; next {left}" if left else ""))
-    if elsewhere := [a for a in found.left if grid.computed(loaded, a, cells) is None]:
-        typer.echo(f"{len(elsewhere)} cells are left to another machine, {elsewhere[0]} first: this "
-                   "processor would emulate the precision that their seeds were begun in")
     if found.seconds_left is not None:
         typer.echo(f"about {found.seconds_left / 3600:.1f} h left, by the cells that are done")

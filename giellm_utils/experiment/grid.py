@@ -261,8 +261,8 @@ def progress(grid: Grid, cells: Path) -> list[dict[str, Any]]:
              "done": sum(a.stage == s for a in done)} for s in grid.stages]
 
 
-def computed(grid: Grid, address: Address, cells: Path) -> ModelConfig | None:
-    """The grid's model in the precision of the cell's seed; None where this machine would emulate it."""
+def computed(grid: Grid, address: Address, cells: Path) -> ModelConfig:
+    """The grid's model in the precision of the cell's seed."""
     dtype = precision.of_seed(cells, address.learned_from, address.stage.arm, address.seed)
     return precision.model_in(grid.model, dtype)
 
@@ -272,20 +272,15 @@ def run(grid: Grid, runs: Path, cells: Path, *, cells_at_most: int | None = None
     """Work off the queue, one cell after the other; returns how many were finished.
 
     `runs`: where trainings and answers lie; `commit`: each finished cell is committed, alone; `then`: called
-    before the first and after each. A cell whose seed was begun in a precision that this machine would
-    emulate is left out. Raises what training and decoding raise, and QueueError.
+    before the first and after each. Raises what training and decoding raise, and QueueError.
     """
     finished, left = 0, status(grid, cells).left
     then()
     for address in left:
         if finished == cells_at_most:
             break
-        if (model := computed(grid, address, cells)) is None:
-            show(f"[{address.stage.name}] {address} is left to another machine: this processor would emulate "
-                 "the precision that its seed was begun in")
-            continue
         show(f"[{address.stage.name}] {address}")
-        cell = make(grid, address, runs / grid.name, show, model)
+        cell = make(grid, address, runs / grid.name, show, computed(grid, address, cells))
         path = write_cell(cells, cell)
         finished += 1
         found = status(grid, cells)

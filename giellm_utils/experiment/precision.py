@@ -1,10 +1,8 @@
 """In which precision a cell is computed: that of the cells it will be compared with.
 
-A difference is of two cells of one seed. Where a machine computes in bf16 and the next one, without AVX512,
-in fp32, a seed begun on the first would be half of each; so the queue goes on in the precision that the seed
-began with, and leaves cells to another machine where this one would have to emulate it. A training of several
-datasets takes the first one's; where another dataset's seed is in another precision, evaluation.trials leaves
-that seed out of what compares the two.
+A difference is of two cells of one seed. A seed that was begun in fp32, by a grid that named it or on a machine
+where `auto` meant it, goes on in fp32 elsewhere. A training of several datasets takes the first one's; where
+another dataset's seed is in another precision, evaluation.trials leaves that seed out of what compares the two.
 """
 
 from __future__ import annotations
@@ -27,19 +25,14 @@ def of_seed(cells: Path, datasets: Sequence[str], arm: str, seed: int) -> Dtype 
     return None
 
 
-def model_in(model: ModelConfig, dtype: Dtype | None) -> ModelConfig | None:
-    """`model` as it is loaded here to be computed in `dtype`; None where that would be emulated.
+def model_in(model: ModelConfig, dtype: Dtype | None) -> ModelConfig:
+    """`model` as it is loaded here to be computed in `dtype` (None: in what `auto` means here).
 
     A model whose configuration names a precision keeps it.
     """
-    here = _here(model)
-    if dtype in (None, here) or model.dtype != "auto":
+    if model.dtype != "auto" or dtype in (None, str(dtype_for(model)).removeprefix("torch.")):
         return model
-    return model.model_copy(update={"dtype": dtype}) if dtype == "float32" else None
-
-
-def _here(model: ModelConfig) -> str:
-    return str(dtype_for(model)).removeprefix("torch.")
+    return model.model_copy(update={"dtype": dtype})
 
 
 def _finished(cells: Path, datasets: Sequence[str], arm: str, seed: int) -> Iterator[Path]:

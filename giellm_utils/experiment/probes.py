@@ -78,10 +78,8 @@ def run(grid: Grid, runs: Path, cells: Path, documents: int, show: Show = print,
     done = 0
     status(grid, cells)  # refuses cells, hence trainings, of other settings
     for address in probeable(grid, runs, cells):
-        if (model := computed(grid, address, cells)) is None:
-            continue
         show(f"probe {address}")
-        found = probe(grid, address, runs / grid.name, documents, show, model)
+        found = probe(grid, address, runs / grid.name, documents, show, computed(grid, address, cells))
         path = write_json_gz(found.path(cells), found.model_dump(mode="json", exclude_none=True))
         show(str(path))
         if commit:

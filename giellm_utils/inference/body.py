@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from giellm_utils.inference.kv_rows import attend, Block, Body, RowCache, Step
+from giellm_utils.models.products import product, widens
 from giellm_utils.models.weights import ACTIVATIONS, Layer, of_model, Weights
 
 
@@ -32,20 +33,23 @@ class _Product:
 
     On a processor that computes in bf16 oneDNN's own layout is made once (a second copy of the weights),
     where it would else be made in every call: 10 to 50 % of the time, the fewer tokens the more; same bits.
+    On another one the second copy is in fp32 (models.products).
     """
 
     def __init__(self, *weights: torch.Tensor) -> None:
         self.weights, self.packed = weights, None
         if weights[0].device.type == "cpu":
             self.weights = (torch.cat(weights) if len(weights) > 1 else weights[0],)
-            if weights[0].dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            if widens(weights[0]):
+                self.weights = (self.weights[0].float(),)
+            elif weights[0].dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported():
                 self.packed = torch.ops.mkldnn._reorder_linear_weight(self.weights[0])
                 self.weights = ()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         if self.packed is not None:
             return torch.ops.mkldnn._linear_pointwise(x, self.packed, None, "none", [], "")
-        parts = [functional.linear(x, weight) for weight in self.weights]
+        parts = [product(x, weight.t()) for weight in self.weights]
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
 

@@ -17,6 +17,8 @@ import torch
 from torch.nn import functional
 
 from giellm_utils.core.files import read_json
+from giellm_utils.models.packaged import PACKAGED
+from giellm_utils.models.products import has_bf16_instructions
 from giellm_utils.models.spec import ModelConfig, SCRATCH
 
 #: Model types whose layers are known here.
@@ -39,13 +41,17 @@ GetTensor = Callable[[str], torch.Tensor]
 
 
 def dtype_for(spec: ModelConfig) -> torch.dtype:
-    """bfloat16 where the processor computes in it, else float32 (auto); or as the spec says."""
+    """bfloat16 where the processor computes in it, else float32 (auto); or as the spec says.
+
+    Packaged models are in bfloat16 on every CPU, so that their scores are the same on all: their layers are
+    known here, and their products are fast without bf16 instructions too (models.products). What the library
+    computes would be emulated there, several times slower than fp32.
+    """
     if spec.dtype != "auto":
         return getattr(torch, spec.dtype)
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    # Without AVX512-BF16 or AMX a CPU emulates bf16, several times slower than fp32.
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    fast = spec.id in PACKAGED or has_bf16_instructions()
     return torch.bfloat16 if fast and spec.id not in SCRATCH else torch.float32
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
+from giellm_utils.models.products import product
 from giellm_utils.models.weights import ACTIVATIONS, KNOWN, NORMS, Shape, shape_of
 
 
@@ -29,19 +30,19 @@ class _StackedProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, wide, low, blocks, scale, *ups):
-        inner = x @ low.t()
+        inner = product(x, low.t())
         ctx.save_for_backward(x, inner, wide, low)
         ctx.blocks, ctx.scale = blocks, scale
-        return torch.cat([x, inner], -1) @ wide.t()
+        return product(torch.cat([x, inner], -1), wide.t())
 
     @staticmethod
     def backward(ctx, upstream):
         x, inner, wide, low = ctx.saved_tensors
-        both = upstream @ wide
+        both = product(upstream, wide)
         dx, dinner = both[:, :x.shape[1]], both[:, x.shape[1]:]
-        ups = [(upstream[:, top:bottom].t() @ inner[:, at:at + rank]).float() * ctx.scale
+        ups = [product(upstream[:, top:bottom].t(), inner[:, at:at + rank]).float() * ctx.scale
                for top, bottom, at, rank in ctx.blocks]
-        return torch.addmm(dx, dinner, low), None, dinner.t() @ x, None, None, *ups
+        return product(dinner, low, dx), None, product(dinner.t(), x), None, None, *ups
 
 
 class _Group:
@@ -89,9 +90,9 @@ def _attend(q, k, v, mask, shape: Shape):
     q = q.reshape(batch, length, shape.shared, group, shape.size).permute(0, 2, 3, 1, 4)
     q = q.reshape(batch * shape.shared, group * length, shape.size)
     k, v = (x.permute(0, 2, 1, 3).reshape(batch * shape.shared, length, shape.size) for x in (k, v))
-    scores = torch.bmm(q, k.transpose(1, 2)).view(batch * shape.shared, group, length, length).float()
+    scores = product(q, k.transpose(1, 2)).view(batch * shape.shared, group, length, length).float()
     weights = torch.softmax(scores * shape.scaling + mask, -1).to(v.dtype)
-    out = torch.bmm(weights.view(batch * shape.shared, group * length, length), v)
+    out = product(weights.view(batch * shape.shared, group * length, length), v)
     out = out.view(batch, shape.shared, group, length, shape.size).permute(0, 3, 1, 2, 4)
     return out.reshape(batch * length, shape.heads * shape.size)
 

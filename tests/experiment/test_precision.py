@@ -22,11 +22,10 @@ def test_a_seed_is_in_the_precision_of_its_own_cells(tmp_path):
 
 
 @pytest.mark.parametrize("here, there, loaded", [
-    ("float32", "bfloat16", None), ("float32", "float32", "auto"), ("bfloat16", "float32", "float32"),
+    ("float32", "bfloat16", "bfloat16"), ("float32", "float32", "auto"), ("bfloat16", "float32", "float32"),
     ("bfloat16", "bfloat16", "auto"), ("float32", None, "auto")])
-def test_what_this_machine_would_emulate_is_not_computed_here(here, there, loaded, monkeypatch):
+def test_a_model_is_computed_as_its_seed_was_begun(here, there, loaded, monkeypatch):
     monkeypatch.setattr(precision, "dtype_for", lambda model: getattr(torch, here))
-    found = precision.model_in(ModelConfig(), there)
-    assert (found and found.dtype) == loaded
+    assert precision.model_in(ModelConfig(), there).dtype == loaded
     named = ModelConfig(dtype="float32")
     assert precision.model_in(named, there) == named
