@@ -73,6 +73,24 @@ class TrialEffect(Artifact):
     within_margin: bool
 
 
+class TrialStratum(Artifact):
+    """A primary difference on the documents with as many gold words alone: mean scores over `seeds` and their
+    difference, `low` to `high` 95 % over documents and seeds. It describes; nothing is tested."""
+
+    task: str
+    metric: str
+    a: str
+    b: str
+    words: str
+    seeds: list[int]
+    n: int
+    a_mean: float
+    b_mean: float
+    value: float
+    low: float
+    high: float
+
+
 class TrialRun(Artifact):
     """What one cell cost, and where it was made; `shared_by`: cells of its training."""
 
@@ -100,6 +118,8 @@ class MreReport(Artifact):
     scores: list[TrialScore]
     effects: list[TrialEffect]
     runs: list[TrialRun]
+    #: Where the primary differences come from; empty in reports made before it was asked.
+    strata: list[TrialStratum] = []
 
 
 class ProbeScore(Artifact):

@@ -21,6 +21,8 @@ from giellm_utils.evaluation.score import ratio_columns
 #: What is compared, and with which single-level model.
 COMPARISONS: tuple[tuple[str, Level], ...] = (
     ("tl", "text"), ("wl_exact", "words"), ("wl_set", "words"), ("wl_words", "words"), ("f1", "words"))
+#: The outcome of each level that a whole document has right or wrong, with the single-level model.
+RIGHT_OR_WRONG: tuple[tuple[str, Level], ...] = (("tl", "text"), ("wl_exact", "words"))
 #: Right or wrong for each document, as McNemar's test needs it.
 BINARY = ("tl", "wl_exact", "wl_set")
 
@@ -40,6 +42,21 @@ def effects(frames: Mapping[str, pd.DataFrame], *, task: str, resamples: int = R
                          f"{', '.join(map(repr, frames)) or 'none'}: evaluate the missing level first")
     return [_effect(task, frames["joint"], frames[level], metric, level, resamples, seed)
             for metric, level in COMPARISONS if level in frames]
+
+
+def disagreements(frames: Mapping[str, pd.DataFrame]) -> list[dict[str, int | str]]:
+    """On how many documents the joint and the single-level model are right together, alone, or not at all,
+    by each of RIGHT_OR_WRONG. `frames` and errors as for `effects`."""
+    joint, found = frames["joint"], []
+    for metric, level in RIGHT_OR_WRONG:
+        if level not in frames:
+            continue
+        a = _columns(joint, metric, "joint")[0] > 0
+        b = _columns(_aligned(joint, frames[level], level), metric, level)[0] > 0
+        found.append({"metric": metric, "single_level": level, "n": len(a), "both": int((a & b).sum()),
+                      "only_joint": int((a & ~b).sum()), "only_single": int((b & ~a).sum()),
+                      "neither": int((~a & ~b).sum())})
+    return found
 
 
 def _effect(task: str, joint: pd.DataFrame, single: pd.DataFrame, metric: str, level: Level,

@@ -84,11 +84,19 @@ class Trials:
 
     def pairs(self, task: str, arm: str, a: str, b: str, way: Decoding, metric: str,
               seeds: Sequence[int]) -> Pairs:
-        """Condition `a` and condition `b` on the same documents and seeds."""
-        cell = next(cell for (t, _, _), seeds in self.cells.items() if t == task for cell in seeds.values())
+        """Condition `a` and condition `b` on the same documents and seeds, by id."""
+        cell = self._any_of(task)
         clusters = tuple(c for _, c in sorted(zip(cell.ids, cell.clusters, strict=True)))
         return Pairs(clusters, *self.columns(task, arm, a, way, metric, seeds),
                      *self.columns(task, arm, b, way, metric, seeds))
+
+    def gold(self, task: str) -> list[int]:
+        """Gold words of each document, by id."""
+        cell = self._any_of(task)
+        return [g for _, g in sorted(zip(cell.ids, cell.gold, strict=True))]
+
+    def _any_of(self, task: str) -> Cell:
+        return next(cell for (t, _, _), seeds in self.cells.items() if t == task for cell in seeds.values())
 
     def _frame(self, task: str, arm: str, condition: str, seed: int, way: Decoding) -> pd.DataFrame | None:
         """The columns that score.ratio_columns reads, by id; None where it was not decoded this way."""

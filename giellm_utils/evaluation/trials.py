@@ -16,12 +16,20 @@ import numpy as np
 from giellm_utils.core.artifacts import Decoding
 from giellm_utils.core.cells import Cell, MAIN
 from giellm_utils.core.conditions import MIXTURE
-from giellm_utils.core.mre_report import MreReport, Role, TrialEffect, TrialRun, TrialScore
+from giellm_utils.core.mre_report import (
+    MreReport,
+    Role,
+    TrialEffect,
+    TrialRun,
+    TrialScore,
+    TrialStratum,
+)
 from giellm_utils.evaluation.bootstrap import DECIMALS, resample_counts, RESAMPLES
 from giellm_utils.evaluation.crossed import crossed
 from giellm_utils.evaluation.multiple import ALPHA, holm, verdict
 from giellm_utils.evaluation.pairs import cluster_sums, cluster_values
 from giellm_utils.evaluation.seeds import CONFIDENCE, document_bootstrap, t_interval
+from giellm_utils.evaluation.strata import by_words
 from giellm_utils.evaluation.trial_table import SINGLES, TrialError, Trials
 
 MARGIN = 0.015
@@ -70,7 +78,7 @@ def analyse(cells: Iterable[Cell], *, margin: float = MARGIN, resamples: int = R
     common is named in `missing`. Raises TrialError for missing seeds and as Trials does.
     """
     trials = Trials(cells)
-    effects, missing = [], []
+    effects, missing, strata = [], [], []
     draws = lru_cache(partial_of(resample_counts, resamples=resamples, seed=seed))
     for comparison in comparisons(trials):
         seeds = _seeds(trials, comparison, partial)
@@ -78,9 +86,11 @@ def analyse(cells: Iterable[Cell], *, margin: float = MARGIN, resamples: int = R
             missing.append(f"{comparison}: two seeds in common are needed, there are {len(seeds)}")
         else:
             effects.append(_effect(trials, comparison, seeds, margin, draws))
+            strata += _strata(trials, comparison, seeds)
     return MreReport(margin=margin, confidence=CONFIDENCE, planned=PLANNED, missing=missing,
                      scores=list(_scores(trials)), effects=_adjusted(effects),
-                     runs=[_run(cell) for seeds in trials.cells.values() for cell in seeds.values()])
+                     runs=[_run(cell) for seeds in trials.cells.values() for cell in seeds.values()],
+                     strata=strata)
 
 
 def comparisons(trials: Trials) -> list[Comparison]:
@@ -146,6 +156,19 @@ def _effect(trials: Trials, c: Comparison, seeds: list[int], margin: float,
         p_value=_digits(p_value), holm_p=None, tost_p=_digits(p_equivalent), tost_holm_p=None,
         n=sum(len(p.clusters) for p in pairs), clusters=len(values),
         verdict=verdict(table.value, p_value, p_equivalent), within_margin=p_equivalent < ALPHA)
+
+
+def _strata(trials: Trials, c: Comparison, seeds: list[int]) -> Iterator[TrialStratum]:
+    """Of a primary comparison, dataset by dataset."""
+    for task in c.tasks if c.role == "primary" else ():
+        pairs = trials.pairs(task, c.arm, c.a, c.b, c.way, c.metric, seeds)
+        for words, part, found in by_words(pairs, trials.gold(task)):
+            means = ((above.sum(0) / below.sum(0)).mean() for above, below in (
+                (part.above_a, part.below_a), (part.above_b, part.below_b)))
+            numbers = dict(zip(("a_mean", "b_mean"), map(_rounded, means), strict=True))
+            yield TrialStratum(task=task, metric=c.metric, a=c.a, b=c.b, words=words, seeds=seeds,
+                               n=len(part.clusters), value=_rounded(part.per_seed.mean()),
+                               low=_rounded(found.low), high=_rounded(found.high), **numbers)
 
 
 def _adjusted(effects: list[TrialEffect]) -> list[TrialEffect]:

@@ -25,10 +25,12 @@ from giellm_utils.experiment.stages import Stage
 
 @dataclass(frozen=True)
 class Compared:
-    """The effects of a run, and its trainings."""
+    """The effects of a run, its trainings, and by task on how many documents which model is right
+    (evaluation.mre.disagreements)."""
 
     mre: MreFile
     trainings: list[artifacts.Training]
+    disagreements: list[dict[str, Any]]
 
     @property
     def conditions(self) -> list[str]:
@@ -51,17 +53,18 @@ def run(stage: Stage) -> Compared:
     trainings = stage.read("trainings.json").root
     conditions = [t.condition for t in trainings]
     how = {"resamples": stage.profile.evaluation.resamples, "seed": stage.profile.seed}
-    effects, independence = [], {}
+    effects, independence, apart = [], {}, []
     for task in stage.tasks:
         frames = {c: _read(stage.input(EVALUATE, f"documents/{c}.{task}.csv")) for c in conditions}
         if "joint" not in frames:
             continue
         if {"text", "words"} & set(frames):
             effects += mre.effects(frames, task=task, **how)
+            apart += [{"task": task, **row} for row in mre.disagreements(frames)]
         independence[task] = mre.error_independence(frames["joint"], **how)
     found = MreFile(effects=effects, error_independence=independence)
     stage.write("mre.json", found)
-    return Compared(found, trainings)
+    return Compared(found, trainings, apart)
 
 
 def _read(path: Path) -> pd.DataFrame:

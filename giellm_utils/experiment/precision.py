@@ -1,8 +1,9 @@
 """In which precision a cell is computed: that of the cells it will be compared with.
 
-A difference is of two cells of one seed. A seed that was begun in fp32, by a grid that named it or on a machine
-where `auto` meant it, goes on in fp32 elsewhere. A training of several datasets takes the first one's; where
-another dataset's seed is in another precision, evaluation.trials leaves that seed out of what compares the two.
+A difference is of two cells of one seed. A seed that was begun in fp32, by a grid that named it or where
+`auto` meant it, goes on in fp32 elsewhere. A training of several datasets takes the first one's; where
+another dataset's seed is in another precision, evaluation.trials leaves that seed out of what compares the
+two.
 """
 
 from __future__ import annotations

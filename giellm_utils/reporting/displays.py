@@ -1,16 +1,19 @@
 """What notebook 06 makes anew of the paper's displays beside drawings (figures.illustration) and tables of
-numbers (published): converter examples, Instruction Words, and the comparison that shows the effect.
+numbers (published): converter examples, Instruction Words, and the comparison that shows the effect; and
+the design of the experiment for 05.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from giellm_utils.core.conditions import CONDITIONS
 from giellm_utils.data.registry import load_dataset, TASKS
 from giellm_utils.formats.registry import make_format
 from giellm_utils.reporting.mre_titles import condition_title
 from giellm_utils.reporting.published import MRE
 from giellm_utils.reporting.results import RunResults
+from giellm_utils.reporting.tables import MISSING
 
 Row = dict[str, Any]
 #: Of a prompt, its last characters: the options and the Instruction Word.
@@ -38,6 +41,21 @@ def instruction_words() -> list[Row]:
              "published": task.published} for task in TASKS.values() for part in task.parts]
 
 
+def design() -> list[Row]:
+    """Every condition: what is asked of each text, and in what its training differs from joint."""
+    def said(value: str, plain: str, meaning: str) -> str:
+        return "" if value == plain else meaning.format(value)
+
+    return [{"condition": c.title, "asked": " and ".join(c.levels) + (", apart" if len(c.levels) > 1 else ""),
+             "scored": c.scored,
+             "differs": "; ".join(filter(None, (
+                 said(c.partner, "gold", "the other level is {}"), said(c.order, "text-first", "{}"),
+                 said(c.loss, "tokens", "each level weighs half"),
+                 said(c.given, "nothing", "prompt says the other level, at test {}"),
+                 said(c.budget, "sequences", "two sequences a text, so twice the steps")))) or MISSING}
+            for c in CONDITIONS.values()]
+
+
 def reinforcement(results: RunResults) -> list[Row]:
     """The paper's comparison on TCREE and this run's, per cent, one row a training.
 
@@ -56,4 +74,4 @@ def reinforcement(results: RunResults) -> list[Row]:
 
 
 def _per_cent(score: Any) -> float | None:
-    return None if score is None or score.value is None else round(100 * score.value, 2)
+    return None if score is None or score.value is None else 100 * score.value

@@ -95,6 +95,17 @@ def scores(report: MreReport) -> str:
          for (task, arm, condition, way, texts, seeds), found in cells.items()])
 
 
+def strata(report: MreReport) -> str:
+    """The primary differences by how many gold words a text has; nothing is tested here."""
+    if not report.strata:
+        return MISSING_YET
+    return rows_to_markdown(
+        ("dataset", "outcome", "gold words", "documents", "joint", "single", "difference",
+         "95 %, documents and seeds"),
+        [(task_title(s.task), metric_title(s.metric), s.words, f"{s.n:,}", f"{100 * s.a_mean:.1f}",
+          f"{100 * s.b_mean:.1f}", points(s.value), interval(s.low, s.high)) for s in report.strata])
+
+
 def runs(report: MreReport) -> str:
     """Wall time of every training and its decoding."""
     return rows_to_markdown(
@@ -168,7 +179,7 @@ def power(report: PowerReport) -> str:
 #: Name after mre/ -> result file, its record, and the table.
 TABLES: dict[str, tuple[str, type[BaseModel], Callable[[Any], str]]] = {
     **{made.__name__: ("analysis.json", MreReport, made)
-       for made in (primary, secondary, free, scores, runs)},
+       for made in (primary, secondary, free, strata, scores, runs)},
     "coverage": ("coverage.json", CoverageReport, coverage), "bound": ("bound.json", BoundReport, bound),
     "power": ("power.json", PowerReport, power), "probes": ("probes.json", ProbeReport, probes)}
 

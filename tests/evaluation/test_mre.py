@@ -63,6 +63,17 @@ def test_a_worse_joint_model_is_lower_and_a_close_one_undecided() -> None:
     assert found.verdict == "undecided" and found.low < 0 < found.high
 
 
+def test_who_is_right_where_adds_up_and_matches_by_id() -> None:
+    text = scores("text", [1, 0, 1, 0, 1]).iloc[::-1]
+    found = mre.disagreements({"joint": scores("joint", [1, 1, 0, 0, 0]), "text": text})
+    assert found == [{"metric": "tl", "single_level": "text", "n": 5, "both": 1, "only_joint": 1,
+                      "only_single": 2, "neither": 1}]
+    both = mre.disagreements({"joint": scores("joint", [1, 0]), "text": scores("text", [1, 0]),
+                              "words": scores("words", [0, 1])})
+    assert [(r["metric"], r["only_joint"], r["only_single"]) for r in both] == [
+        ("tl", 0, 0), ("wl_exact", 1, 1)]
+
+
 def test_documents_are_matched_by_id_and_not_by_place() -> None:
     joint, words = scores("joint", [1, 0, 1, 0]), scores("words", [1, 0, 0, 0])
     straight = mre.effects({"joint": joint, "words": words}, task="trip", seed=0)

@@ -51,7 +51,8 @@ def test_a_product_of_the_decoder_is_rounded_once(processor, monkeypatch):
     x, first, second = draw(3, 64), draw(8, 64, seed=1), draw(4, 64, seed=2)
     made = _Product(first, second)
     assert (made.packed is None) is not processor
-    torch.testing.assert_close(made(x), rounded_once(x, torch.cat([first, second]).t()), rtol=2 ** -7, atol=1e-3)
+    wanted = rounded_once(x, torch.cat([first, second]).t())
+    torch.testing.assert_close(made(x), wanted, rtol=2 ** -7, atol=1e-3)
 
 
 def test_the_loss_over_the_output_layer_is_the_same(monkeypatch):
@@ -70,7 +71,8 @@ def test_the_loss_over_the_output_layer_is_the_same(monkeypatch):
 
 @pytest.mark.parametrize("spec, without", [
     (ModelConfig(), torch.bfloat16), (ModelConfig(id="someone/a-model"), torch.float32),
-    (ModelConfig(id="scratch"), torch.float32), (ModelConfig(id="someone/a-model", dtype="bfloat16"), torch.bfloat16)])
+    (ModelConfig(id="scratch"), torch.float32),
+    (ModelConfig(id="someone/a-model", dtype="bfloat16"), torch.bfloat16)])
 def test_auto_is_bf16_where_it_is_fast(spec, without, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(weights, "has_bf16_instructions", lambda: False)
