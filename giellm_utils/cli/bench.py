@@ -25,6 +25,12 @@ class Corpus(str, Enum):
     open = "open"
 
 
+class Dtype(str, Enum):
+    auto = "auto"
+    bfloat16 = "bfloat16"
+    float32 = "float32"
+
+
 @bench_app.command()
 def decoding(profile: Annotated[str, typer.Option("--profile", "-p", help="The run's profile.")] = "mini",
              run: Annotated[str, typer.Option(help="Folder below runs/; default: the profile's name.")] = "",
@@ -75,6 +81,30 @@ def training(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus)
     names = [name.strip() for name in ways.split(",") if name.strip()] or list(benchmark.WAYS)
     result = benchmark.run(source.value, ModelConfig(id=model), steps, seed, names)
     write_measured(out / f"scnm-{source.value}.json", result, training_table(result))
+
+
+@bench_app.command()
+def dev_loss(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus) or open.")] = Corpus.open,
+             model: Annotated[str, typer.Option(help="Base model.")] = "gemma-3-270m-q4km",
+             dtype: Annotated[Dtype, typer.Option(help="What it computes in; the library's own layers are "
+                                                  "slow in bfloat16 on some processors.")] = Dtype.auto,
+             texts: Annotated[int, typer.Option(min=8, help="Of train, by text hash.")] = 160,
+             epochs: Annotated[int, typer.Option(min=1, help="Over them.")] = 3,
+             seeds: Annotated[list[int] | None, typer.Option("--seed", help="A seed; again for another. "
+                                                             "Default: 1 to 3.")] = None,
+             levers: Annotated[str, typer.Option(help="Some of them, with commas; default: all.")] = "",
+             out: Annotated[Path, typer.Option(help="Where scnm-SOURCE.json goes.")] = Path(
+                 "results/dev-loss")) -> None:
+    """What dropout, the order of batches and few output rows cost or earn on dev, over seeds."""
+    from giellm_utils.experiment.benchmarks import dev_loss as benchmark
+    from giellm_utils.models.spec import ModelConfig
+    from giellm_utils.reporting.measurements import dev_loss_table
+    from giellm_utils.reporting.tables import write_measured
+
+    names = [name.strip() for name in levers.split(",") if name.strip()] or list(benchmark.LEVERS)
+    result = benchmark.run(source.value, ModelConfig(id=model, dtype=dtype.value), texts, epochs,
+                           seeds or [1, 2, 3], names, typer.echo)
+    write_measured(out / f"scnm-{source.value}.json", result, dev_loss_table(result))
 
 
 @bench_app.command()

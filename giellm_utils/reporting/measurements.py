@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from giellm_utils.core.artifacts import Score
@@ -11,8 +11,9 @@ from giellm_utils.core.calibration_report import CalibrationReport
 from giellm_utils.core.calibration_report import FOLDER as CALIBRATION
 from giellm_utils.core.chaos_record import ChaosFile, CLOSE, CONFIDENCES, DIGITS, KINDS
 from giellm_utils.evaluation.score import COMPARED
+from giellm_utils.evaluation.seeds import t_interval
 from giellm_utils.reporting.plan_tables import memory_table, plan_table
-from giellm_utils.reporting.tables import rows_to_markdown
+from giellm_utils.reporting.tables import MISSING, rows_to_markdown
 
 #: What a system's speed is given as a multiple of: the letter in its title -> its key in the result file.
 BASES = {"(b)": "sorted_batches", "(a)": "one_at_a_time"}
@@ -91,6 +92,28 @@ def training_table(result: Mapping[str, Any]) -> str:
                                 "peak GiB", "loss", "loss, merged"), rows))
 
 
+def dev_loss_table(result: Mapping[str, Any]) -> str:
+    """The levers of one file of results/dev-loss: loss over seeds, and the difference from the recipe."""
+    levers, seeds = result["levers"], [str(seed) for seed in result["seeds"]]
+    recipe, rows = levers.get("recipe"), []
+    for name, lever in levers.items():
+        losses = [lever["losses"][seed] for seed in seeds]
+        apart = [MISSING, MISSING]
+        if recipe and name != "recipe":
+            found = [a - recipe["losses"][seed] for a, seed in zip(losses, seeds, strict=True)]
+            over = t_interval(found) if len(found) > 1 else None
+            apart = [f"{mean(found):+.4f}", f"[{over.low:+.4f}, {over.high:+.4f}]" if over else MISSING]
+        pace = mean(lever["seconds"][seed] for seed in seeds) / result["sequences"]
+        rows.append((lever["title"], ", ".join(f"{x:.4f}" for x in losses), f"{mean(losses):.4f}", *apart,
+                     f"{pace:.2f}"))
+    return (f"{result['source']}. {result['model']} in {result['dtype']}, LoRA, joint: {result['texts']} "
+            f"texts, {result['epochs']} epochs, batch 8, {result['processors']} cores. Loss a target token "
+            f"of the {result['dev']} dev texts over the whole vocabulary, adapter merged; the interval is "
+            f"Student's t over the {len(seeds)} seeds' differences.\n\n"
+            + rows_to_markdown(("what", f"dev loss, seeds {', '.join(seeds)}", "mean", "against the recipe",
+                                "95 % over seeds", "s a sequence"), rows))
+
+
 def first_answer_table(result: Mapping[str, Any]) -> str:
     """The parts of a first answer of one file of results/extract, and the whole command."""
     def said(seconds: Sequence[float]) -> tuple[str, str]:
@@ -149,5 +172,6 @@ def calibration_table(result: Mapping[str, Any]) -> str:
 #: Folder below results/ -> the table of one of its files.
 TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "bench": decoding_table, "token_costs": token_table, "training": training_table, "plan": plan_table,
+    "dev-loss": dev_loss_table,
     CALIBRATION: calibration_table, "memory": memory_table, "extract": first_answer_table,
     "chaos": chaos_table}

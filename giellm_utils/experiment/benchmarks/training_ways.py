@@ -25,6 +25,7 @@ from transformers import (
 from giellm_utils.core.files import read_jsonl, write_json
 from giellm_utils.core.settings import load_yaml
 from giellm_utils.models.load import load_model, load_tokenizer
+from giellm_utils.models.products import has_bf16_instructions
 from giellm_utils.models.quiet import peft_wrapping
 from giellm_utils.training import run as ours
 from giellm_utils.training.config import TrainingJob
@@ -54,7 +55,8 @@ def held_out_loss(model: torch.nn.Module, rows: Sequences, pad: int) -> float:
     total, count = 0.0, 0
     collate = TargetCollator(pad)
     model.eval()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    # Without bf16 instructions autocast would emulate them.
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=has_bf16_instructions()):
         for start in range(0, len(rows), 4):
             batch = collate([rows[i] for i in range(start, min(start + 4, len(rows)))])
             logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits

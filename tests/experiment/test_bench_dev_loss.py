@@ -1,0 +1,50 @@
+"""Levers of training by the dev loss over seeds: paired, in a table and a figure."""
+
+from __future__ import annotations
+
+import pytest
+
+from giellm_utils.core.settings import ConfigError
+from giellm_utils.experiment.benchmarks import dev_loss
+from giellm_utils.reporting.figures import dev_loss as figure
+from giellm_utils.reporting.measurements import dev_loss_table
+from giellm_utils.training import run as training
+from support.figures import assert_nothing_overlaps
+from support.models import SCRATCH
+
+
+def test_every_lever_learns_from_the_same_texts(scratch_cache):
+    usual, said = training.TargetTrainer, []
+    result = dev_loss.run("embedded", SCRATCH, 16, 1, [1, 2], ["recipe", "random", "dropout"], said.append)
+    assert training.TargetTrainer is usual and len(said) == 6
+    losses = {name: lever["losses"] for name, lever in result["levers"].items()}
+    assert all(set(found) == {"1", "2"} and all(loss > 0 for loss in found.values())
+               for found in losses.values())
+    # Another order and dropout are other trainings, from the same start.
+    assert losses["random"] != losses["recipe"] != losses["dropout"]
+    assert losses["random"]["1"] == pytest.approx(losses["recipe"]["1"], abs=0.5)
+    table = dev_loss_table(result)
+    assert table.count("LoRA dropout 0.05") == 1 and "over the 2 seeds" in table
+    assert_nothing_overlaps(figure.draw(result))
+
+
+def test_the_same_seed_gives_the_same_loss(scratch_cache):
+    first, again = (dev_loss.run("embedded", SCRATCH, 16, 1, [1], ["recipe"], lambda line: None)
+                    for _ in range(2))
+    assert first["levers"]["recipe"]["losses"] == again["levers"]["recipe"]["losses"]
+
+
+def test_differences_are_paired_by_seed():
+    levers = {name: {"title": name, "losses": {"1": one, "2": two}, "seconds": {"1": 8.0, "2": 12.0}}
+              for name, one, two in (("recipe", 0.5, 0.7), ("dropout", 0.6, 0.8))}
+    table = dev_loss_table({"source": "s", "model": "m", "dtype": "float32", "texts": 10, "epochs": 2,
+                            "sequences": 20, "dev": 5, "processors": 2, "seeds": [1, 2], "levers": levers})
+    assert "| dropout | 0.6000, 0.8000 | 0.7000 | +0.1000 | [+0.1000, +0.1000] | 0.50 |" in table
+    assert "| recipe | 0.5000, 0.7000 | 0.6000 | – | – | 0.50 |" in table
+
+
+def test_bad_input_is_one_sentence():
+    with pytest.raises(ConfigError, match="--levers speed: no such lever; known: recipe, random, dropout"):
+        dev_loss.run("embedded", SCRATCH, 16, 1, [1], ["speed"])
+    with pytest.raises(ConfigError, match="--texts 9999: embedded SCNM has"):
+        dev_loss.run("embedded", SCRATCH, 9999, 1, [1], ["recipe"])
