@@ -328,6 +328,15 @@ def test_headline_says_all_right_only_where_all_is_right() -> None:
     assert "output: what it wrote" in texts(wrong)
 
 
+def test_headline_has_no_empty_row_where_no_level_was_trained_alone() -> None:
+    six = scores(*SIX)
+    assert texts(FIGURES["headline_six"]()).count("one level") == len(SIX)
+    alone = six.model_copy(update={"tasks": {
+        task: {name: found for name, found in systems.items() if name not in ("text", "words")}
+        for task, systems in six.tasks.items()}})
+    assert "one level" not in texts(headline.headline(alone, example(), SOURCE))
+
+
 def test_drawing_takes_provenance_of_the_example(tmp_path) -> None:
     results = RunResults(write_run(tmp_path / "r", "scnm", "tcree"))
     (_, fig), = headline.draw(results)

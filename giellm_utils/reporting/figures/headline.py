@@ -171,6 +171,8 @@ def _right(fig: Figure, tasks: Mapping[str, Mapping[str, SystemScores]]) -> None
                   if (rows := system_rows(systems, m))])
         ax.set_xlim(-3, 103)
         return
+    # Where no task has a single-level system, neither panel has its row.
+    singles = any({"text", "words"} & set(systems) for systems in tasks.values())
     for left, metric, single, floor in ((0.64, "tl", "text", "majority"),
                                         (0.825, "f1", "words", "always_empty")):
         ax = fig.add_axes((left, 0.115, 0.115, 0.665), title=METRIC_TITLES[metric])
@@ -180,7 +182,8 @@ def _right(fig: Figure, tasks: Mapping[str, Mapping[str, SystemScores]]) -> None
             # A missing system keeps its row, so that the two panels stay level.
             groups.append((task, [
                 rows.get(registry.title(s), Row(name, *[math.nan] * 3, FAINT))._replace(label=name)
-                for s, name in (("joint", "joint"), (single, "one level"), (floor, "baseline"))]))
+                for s, name in (("joint", "joint"), (single, "one level"), (floor, "baseline"))
+                if singles or s != single]))
         dots(ax, groups, intervals=False)
         ax.set_xlim(-3, 103)
         if metric == "f1":
