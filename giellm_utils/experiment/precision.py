@@ -14,7 +14,7 @@ from pathlib import Path
 from giellm_utils.core.cells import Dtype, MAIN
 from giellm_utils.experiment.cells import read_cell
 from giellm_utils.models.spec import ModelConfig
-from giellm_utils.models.weights import dtype_for
+from giellm_utils.models.weights import dtype_name
 
 
 def of_seed(cells: Path, datasets: Sequence[str], arm: str, seed: int) -> Dtype | None:
@@ -31,7 +31,7 @@ def model_in(model: ModelConfig, dtype: Dtype | None) -> ModelConfig:
 
     A model whose configuration names a precision keeps it.
     """
-    if model.dtype != "auto" or dtype in (None, str(dtype_for(model)).removeprefix("torch.")):
+    if model.dtype != "auto" or dtype in (None, dtype_name(model)):
         return model
     return model.model_copy(update={"dtype": dtype})
 

@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from giellm_utils.inference.borrowed import borrow
+from giellm_utils.models.products import product, widened
 
 
 class RestrictedHead(torch.nn.Module):
@@ -20,12 +21,12 @@ class RestrictedHead(torch.nn.Module):
     def __init__(self, head: torch.nn.Linear, ids: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("ids", ids.to(head.weight.device))
-        self.register_buffer("rows", head.weight.detach()[self.ids].clone())
+        self.register_buffer("rows", widened(head.weight.detach()[self.ids].clone()))
         self.vocabulary = head.weight.shape[0]
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         logits = hidden.new_full((*hidden.shape[:-1], self.vocabulary), float("-inf"))
-        logits[..., self.ids] = hidden @ self.rows.T
+        logits[..., self.ids] = product(hidden, self.rows.T)
         return logits
 
 

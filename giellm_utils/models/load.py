@@ -28,6 +28,7 @@ from giellm_utils.core.paths import cache_dir
 from giellm_utils.models.download import fetch_weights, is_reachable
 from giellm_utils.models.gguf import convert
 from giellm_utils.models.packaged import PACKAGED
+from giellm_utils.models.products import widen_linears
 from giellm_utils.models.quiet import peft_wrapping, progress_bars
 from giellm_utils.models.scratch import build_scratch, build_scratch_t5
 from giellm_utils.models.spec import ModelConfig, ModelError, SCRATCH
@@ -84,6 +85,7 @@ def load_model(spec: ModelConfig, adapter: Path | None = None) -> PreTrainedMode
     # Not merged.to(...): it would round the rotation's frequencies too, which training keeps in fp32.
     for parameter in merged.parameters():
         parameter.data = parameter.data.to(dtype_for(spec))
+    widen_linears(merged)
     return merged
 
 
@@ -123,11 +125,14 @@ def _load(auto: Any, spec: ModelConfig, **kwargs: Any) -> Any:
     try:
         # Weights load in a second from safetensors: a bar for that is noise in a notebook.
         with progress_bars(shown=False):
-            return auto.from_pretrained(source, revision=spec.revision or "main", **kwargs)
+            loaded = auto.from_pretrained(source, revision=spec.revision or "main", **kwargs)
     except (OSError, ValueError) as error:
         reason = reason or " ".join(str(error).split())[:200]
         raise ModelError(f"model {spec.id!r} cannot be loaded ({reason}); give a local folder, a Hub id that "
                          f"you can reach, or one of {', '.join(PACKAGED)}") from error
+    if weights:
+        widen_linears(loaded)
+    return loaded
 
 
 def _cached(name: str, build: Callable[[Path], dict[str, Any]]) -> Path:

@@ -1,8 +1,8 @@
 """Matrix products in bf16 that are fast on a CPU without bf16 instructions too.
 
-There oneDNN emulates them at a quarter of fp32's speed (LOG.md). Widened to fp32 here, multiplied and rounded
-once, they are the same numbers but for the order of summation: a product of two bf16 is exact in fp32, and
-processors with bf16 instructions sum in fp32 as well.
+There oneDNN emulates them at a quarter of fp32's speed (LOG.md). Widened to fp32 here, multiplied and
+rounded once, they are by construction the numbers of a processor with such instructions but for the order of
+summation and the smallest numbers: a product of two bf16 is exact in fp32, and it sums in fp32 as well.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ import torch
 def has_bf16_instructions() -> bool:
     """Whether this processor multiplies bf16 by itself (AVX512-BF16 or AMX)."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def autocasts() -> bool:
+    """Whether autocast to bf16 is worth its copies: on a GPU, and where bf16 is not emulated."""
+    return torch.cuda.is_available() or has_bf16_instructions()
 
 
 def widens(x: torch.Tensor) -> bool:
@@ -38,3 +43,18 @@ def product(a: torch.Tensor, b: torch.Tensor, added: torch.Tensor | None = None,
     with torch.autocast("cpu", enabled=False):
         wide = a.float() @ b.float() if added is None else torch.addmm(added.float(), a.float(), b.float())
     return wide.to(a.dtype) if out is None else out.copy_(wide)
+
+
+class WideLinear(torch.nn.Linear):
+    """A linear module without bias whose product is `product`."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return product(input, self.weight.t())
+
+
+def widen_linears(model: torch.nn.Module) -> None:
+    """Let the linear modules of `model` whose products are widened here be WideLinear: the library's layers
+    compute as fast as ours. Parameters and their names stay."""
+    for module in model.modules():
+        if type(module) is torch.nn.Linear and module.bias is None and widens(module.weight):
+            module.__class__ = WideLinear

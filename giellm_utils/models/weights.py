@@ -18,9 +18,11 @@ from torch.nn import functional
 
 from giellm_utils.core.files import read_json
 from giellm_utils.models.packaged import PACKAGED
-from giellm_utils.models.products import has_bf16_instructions
+from giellm_utils.models.products import has_bf16_instructions, WideLinear
 from giellm_utils.models.spec import ModelConfig, SCRATCH
 
+#: Linear modules that compute x W^T and nothing else.
+PLAIN = (torch.nn.Linear, WideLinear)
 #: Model types whose layers are known here.
 KNOWN = ("llama", "gemma3_text")
 #: Names below a layer: norms before and after attention, before and after the feed-forward part, of queries
@@ -40,19 +42,24 @@ ACTIVATIONS = {"silu": functional.silu, "gelu_pytorch_tanh": partial(functional.
 GetTensor = Callable[[str], torch.Tensor]
 
 
-def dtype_for(spec: ModelConfig) -> torch.dtype:
-    """bfloat16 where the processor computes in it, else float32 (auto); or as the spec says.
+def dtype_for(spec: ModelConfig, *, full: bool = False) -> torch.dtype:
+    """bfloat16 where that is fast here, else float32 (auto); or as the spec says.
 
-    Packaged models are in bfloat16 on every CPU, so that their scores are the same on all: their layers are
-    known here, and their products are fast without bf16 instructions too (models.products). What the library
-    computes would be emulated there, several times slower than fp32.
+    Packaged models are in bfloat16 on every CPU, so that their scores are the same on all: their products are
+    fast without bf16 instructions too (models.products). `full`: of a training of every weight, whose fp32
+    weights autocast would copy to bf16: worth it with such instructions alone.
     """
     if spec.dtype != "auto":
         return getattr(torch, spec.dtype)
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    fast = spec.id in PACKAGED or has_bf16_instructions()
+    fast = has_bf16_instructions() or (spec.id in PACKAGED and not full)
     return torch.bfloat16 if fast and spec.id not in SCRATCH else torch.float32
+
+
+def dtype_name(spec: ModelConfig, *, full: bool = False) -> str:
+    """dtype_for without "torch.", as it is written in results."""
+    return str(dtype_for(spec, full=full)).removeprefix("torch.")
 
 
 @dataclass(frozen=True)
@@ -105,12 +112,12 @@ def of_model(model: Any) -> Weights | None:
     type, LoRA not merged, quantised, with biases, hooks or offloaded weights."""
     shape = shape_of(model.config.to_dict())
     decoder, head = model.get_decoder(), model.get_output_embeddings()
-    if shape is None or type(head) is not torch.nn.Linear:
+    if shape is None or type(head) not in PLAIN:
         return None
     if any(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) for m in decoder.modules()):
         return None
     linear = [block.get_submodule(name) for block in decoder.layers for name in _LINEAR]
-    if any(type(m) is not torch.nn.Linear or m.bias is not None for m in linear):
+    if any(type(m) not in PLAIN or m.bias is not None for m in linear):
         return None
     tensors = dict(decoder.named_parameters())
     if len({(p.device, p.is_floating_point()) for p in (*tensors.values(), head.weight)}) > 1:

@@ -93,25 +93,29 @@ def training_table(result: Mapping[str, Any]) -> str:
 
 
 def dev_loss_table(result: Mapping[str, Any]) -> str:
-    """The levers of one file of results/dev-loss: loss over seeds, and the difference from the recipe."""
-    levers, seeds = result["levers"], [str(seed) for seed in result["seeds"]]
-    recipe, rows = levers.get("recipe"), []
-    for name, lever in levers.items():
-        losses = [lever["losses"][seed] for seed in seeds]
-        apart = [MISSING, MISSING]
-        if recipe and name != "recipe":
-            found = [a - recipe["losses"][seed] for a, seed in zip(losses, seeds, strict=True)]
-            over = t_interval(found) if len(found) > 1 else None
-            apart = [f"{mean(found):+.4f}", f"[{over.low:+.4f}, {over.high:+.4f}]" if over else MISSING]
+    """The levers of one file of results/dev-loss: losses over seeds, and differences from the recipe."""
+    seeds, recipe, rows = [str(seed) for seed in result["seeds"]], result["levers"].get("recipe"), []
+
+    def apart(name: str, losses: Mapping[str, float], over: str) -> str:
+        if not recipe or name == "recipe":
+            return MISSING
+        found = [losses[seed] - recipe["losses"][over][seed] for seed in seeds]
+        if len(found) == 1:
+            return f"{found[0]:+.4f}"
+        return "{:+.4f} [{:+.4f}, {:+.4f}]".format(mean(found), *t_interval(found))
+
+    for name, lever in result["levers"].items():
         pace = mean(lever["seconds"][seed] for seed in seeds) / result["sequences"]
-        rows.append((lever["title"], ", ".join(f"{x:.4f}" for x in losses), f"{mean(losses):.4f}", *apart,
-                     f"{pace:.2f}"))
+        cells = [(", ".join(f"{losses[seed]:.4f}" for seed in seeds), apart(name, losses, over))
+                 for over, losses in lever["losses"].items()]
+        rows.append((lever["title"], *(cell for pair in cells for cell in pair), f"{pace:.2f}"))
     return (f"{result['source']}. {result['model']} in {result['dtype']}, LoRA, joint: {result['texts']} "
-            f"texts, {result['epochs']} epochs, batch 8, {result['processors']} cores. Loss a target token "
-            f"of the {result['dev']} dev texts over the whole vocabulary, adapter merged; the interval is "
-            f"Student's t over the {len(seeds)} seeds' differences.\n\n"
-            + rows_to_markdown(("what", f"dev loss, seeds {', '.join(seeds)}", "mean", "against the recipe",
-                                "95 % over seeds", "s a sequence"), rows))
+            f"texts, {result['epochs']} epochs, batch 8, {result['processors']} cores. Mean loss a target "
+            f"token of the {result['dev']} dev texts, adapter merged, at seeds {', '.join(seeds)}, once over "
+            "the whole vocabulary and once over the rows that a grammar could allow; differences are paired "
+            "by seed, with Student's t over them.\n\n"
+            + rows_to_markdown(("what", "loss, whole vocabulary", "against the recipe",
+                                "loss, allowed rows", "against the recipe", "s a sequence"), rows))
 
 
 def first_answer_table(result: Mapping[str, Any]) -> str:

@@ -14,8 +14,8 @@ import torch
 
 from giellm_utils.core.plan_record import FORCED, GIB, Memory, Method, Option, Plan, Published, Strategy
 from giellm_utils.core.settings import ConfigError
-from giellm_utils.models.load import dtype_for
 from giellm_utils.models.spec import ModelConfig, statement
+from giellm_utils.models.weights import dtype_for
 from giellm_utils.training import machines, sharded
 from giellm_utils.training.config import TrainingConfig
 from giellm_utils.training.planning import hardware
@@ -70,12 +70,18 @@ class Planner:
                  rows: int | None = None) -> None:
         self.arch: Architecture = architecture(find_config(model))
         self.training, self.work, self.cpu, self.rows = training, work, cpu, rows
-        self.dtype = dtype_for(model) if cpu or model.dtype != "auto" else torch.bfloat16
+        self.model = model
         self._traced: Callable[[str, bool], Traced] = cache(self._trace)
+
+    def dtype(self, method: str) -> torch.dtype:
+        """What is computed in; a GPU is taken for one that computes in bf16."""
+        by_model = self.cpu or self.model.dtype != "auto"
+        return dtype_for(self.model, full=method == "full") if by_model else torch.bfloat16
 
     def _trace(self, method: str, checkpointing: bool) -> Traced:
         return trace(self.arch.config, self.training, method=method, checkpointing=checkpointing,
-                     length=self.work.longest, dtype=self.dtype, cpu=self.cpu, layers=self.arch.layers)
+                     length=self.work.longest, dtype=self.dtype(method), cpu=self.cpu,
+                     layers=self.arch.layers)
 
     def memory(self, way: Way, count: int, batch: int) -> Memory:
         """Of one of `count` devices with so many sequences a pass."""
@@ -84,8 +90,8 @@ class Planner:
         if self.training.global_batch:
             accumulate = math.ceil(self.training.global_batch / (count * batch))
         return memory(self.arch, traced.at(batch), Setting(
-            way.method, way.strategy, count, batch, self.work.longest_targets, self.dtype == torch.bfloat16,
-            self.cpu, accumulate, self.rows))
+            way.method, way.strategy, count, batch, self.work.longest_targets,
+            self.dtype(way.method) == torch.bfloat16, self.cpu, accumulate, self.rows))
 
     def option(self, way: Way, machine: Hardware, batch: int) -> Option:
         """All that is said of one way on one machine."""
@@ -137,7 +143,8 @@ def make_plan(profile: str, model: ModelConfig, training: TrainingConfig, work: 
     steps = training.max_steps or math.ceil(training.epochs * math.ceil(work.sequences / step.total))
     return Plan(
         profile=profile, model=statement(model), parameters=planner.arch.parameters, devices=machine.name,
-        count=machine.count, capacity=machine.capacity, dtype=str(planner.dtype).removeprefix("torch."),
+        count=machine.count, capacity=machine.capacity,
+        dtype=str(planner.dtype(own.method)).removeprefix("torch."),
         batch=step.per_device, longest=work.longest, longest_targets=work.longest_targets,
         trainings=len(training.conditions), assumed=[*assumed, *_assumed(machine, utilisation)],
         options=list(options.values()), own=options[own],

@@ -25,10 +25,12 @@ from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.files import read_jsonl, write_text
 from giellm_utils.core.paths import shown
 from giellm_utils.core.settings import ConfigError, load_yaml
-from giellm_utils.models.load import dtype_for, load_tokenizer, model_path
+from giellm_utils.models.load import load_tokenizer, model_path
 from giellm_utils.models.packaged import PACKAGED, terms
 from giellm_utils.models.pieces import PieceIndex
+from giellm_utils.models.products import autocasts
 from giellm_utils.models.spec import statement
+from giellm_utils.models.weights import dtype_for, dtype_name
 from giellm_utils.training import checkpoints, methods, seq2seq, sharded
 from giellm_utils.training.config import Batch, TrainingConfig, TrainingJob
 from giellm_utils.training.early import KeepBest
@@ -71,7 +73,7 @@ def train(job: TrainingJob, folder: Path, watching: Sequence[TrainerCallback] = 
     kind = seq2seq.Pairs if encoder else Sequences
     rows, dev = (kind(read_jsonl(path) if path.exists() else [], tokenizer, config.max_tokens)
                  for path in (folder / "train.jsonl", folder / "dev.jsonl"))
-    dtype = dtype_for(job.model)
+    dtype = dtype_for(job.model, full=config.method == "full")
     plan = Schedule.of(config, len(rows))
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     checkpoints.check_room(folder, trained=trainable, saved=methods.saved_bytes(model, config),
@@ -86,7 +88,7 @@ def train(job: TrainingJob, folder: Path, watching: Sequence[TrainerCallback] = 
                    *([KeepBest(config.early_stopping)] if config.early_stopping else [])],
         data_collator=(seq2seq.collator(tokenizer, model) if encoder
                        else TargetCollator(tokenizer.pad_token_id)),
-        args=_arguments(job, folder, plan, bf16=dtype == torch.bfloat16, dev=bool(dev.rows)))
+        args=_arguments(job, folder, plan, bf16=dtype == torch.bfloat16 and autocasts(), dev=bool(dev.rows)))
     sharded.check(trainer, strategy)
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
@@ -108,7 +110,7 @@ def _summary(job: TrainingJob, folder: Path, trainer: TargetTrainer, plan: Sched
     config = job.training
     return artifacts.Training(
         condition=job.condition, task=job.task, seed=job.seed, model=statement(job.model), base=job.model.id,
-        method=config.method, dtype=str(dtype_for(job.model)).removeprefix("torch."),
+        method=config.method, dtype=dtype_name(job.model, full=config.method == "full"),
         device=str(trainer.args.device),
         processes=trainer.args.world_size, batch_size=plan.batch.total, sequences=len(rows),
         target_tokens=sum(sum(x != IGNORE for x in r["labels"]) for r in rows.rows),

@@ -6,6 +6,7 @@ import pytest
 
 from giellm_utils.core.settings import ConfigError
 from giellm_utils.experiment.benchmarks import dev_loss
+from giellm_utils.experiment.benchmarks.training import BenchError
 from giellm_utils.reporting.figures import dev_loss as figure
 from giellm_utils.reporting.measurements import dev_loss_table
 from giellm_utils.training import run as training
@@ -15,16 +16,20 @@ from support.models import SCRATCH
 
 def test_every_lever_learns_from_the_same_texts(scratch_cache):
     usual, said = training.TargetTrainer, []
-    result = dev_loss.run("embedded", SCRATCH, 16, 1, [1, 2], ["recipe", "random", "dropout"], said.append)
-    assert training.TargetTrainer is usual and len(said) == 6
+    result = dev_loss.run("embedded", SCRATCH, 16, 1, [1, 2], list(dev_loss.LEVERS), said.append)
+    assert training.TargetTrainer is usual and len(said) == 8
     losses = {name: lever["losses"] for name, lever in result["levers"].items()}
-    assert all(set(found) == {"1", "2"} and all(loss > 0 for loss in found.values())
-               for found in losses.values())
-    # Another order and dropout are other trainings, from the same start.
-    assert losses["random"] != losses["recipe"] != losses["dropout"]
-    assert losses["random"]["1"] == pytest.approx(losses["recipe"]["1"], abs=0.5)
+    for found in losses.values():
+        assert set(found) == set(dev_loss.OVER) == set(figure.OVER)
+        # Fewer rows to choose from: each is likelier.
+        assert all(0 < found["rows"][seed] < found["whole"][seed] for seed in ("1", "2"))
+    # Each lever is another training than the recipe.
+    assert all(losses[name] != losses["recipe"] for name in ("random", "dropout", "all_rows"))
+    assert losses["random"]["whole"]["1"] == pytest.approx(losses["recipe"]["whole"]["1"], abs=0.5)
+    # What is trained over all rows is better over all of them.
+    assert losses["all_rows"]["whole"]["1"] < losses["recipe"]["whole"]["1"]
     table = dev_loss_table(result)
-    assert table.count("LoRA dropout 0.05") == 1 and "over the 2 seeds" in table
+    assert table.count("LoRA dropout 0.05") == 1 and "at seeds 1, 2" in table
     assert_nothing_overlaps(figure.draw(result))
 
 
@@ -35,12 +40,21 @@ def test_the_same_seed_gives_the_same_loss(scratch_cache):
 
 
 def test_differences_are_paired_by_seed():
-    levers = {name: {"title": name, "losses": {"1": one, "2": two}, "seconds": {"1": 8.0, "2": 12.0}}
+    levers = {name: {"title": name, "losses": {"whole": {"1": one, "2": two}},
+                     "seconds": {"1": 8.0, "2": 12.0}}
               for name, one, two in (("recipe", 0.5, 0.7), ("dropout", 0.6, 0.8))}
     table = dev_loss_table({"source": "s", "model": "m", "dtype": "float32", "texts": 10, "epochs": 2,
                             "sequences": 20, "dev": 5, "processors": 2, "seeds": [1, 2], "levers": levers})
-    assert "| dropout | 0.6000, 0.8000 | 0.7000 | +0.1000 | [+0.1000, +0.1000] | 0.50 |" in table
-    assert "| recipe | 0.5000, 0.7000 | 0.6000 | – | – | 0.50 |" in table
+    assert "| dropout | 0.6000, 0.8000 | +0.1000 [+0.1000, +0.1000] | 0.50 |" in table
+    assert "| recipe | 0.5000, 0.7000 | – | 0.50 |" in table
+
+
+def test_a_training_that_the_clock_stopped_is_no_result(scratch_cache, monkeypatch):
+    job = dev_loss._job
+    monkeypatch.setattr(dev_loss, "_job", lambda *a: (found := job(*a)).model_copy(
+        update={"training": found.training.model_copy(update={"minutes": 1e-6})}))
+    with pytest.raises(BenchError, match="the recipe: .*, seed 1, was stopped by the clock after 1 of 2"):
+        dev_loss.run("embedded", SCRATCH, 16, 1, [1], ["recipe"], lambda line: None)
 
 
 def test_bad_input_is_one_sentence():

@@ -42,7 +42,7 @@ def test_each_case_is_planned_trained_and_kept(scratch_cache, tmp_path, monkeypa
     # A Python with torch in it, and a toy model.
     assert 2e8 < case.measured < 2e9
     # Planned anew, also where another precision is computed in, an old plan goes and what was measured stays.
-    monkeypatch.setattr("giellm_utils.training.plan.dtype_for", lambda model: getattr(
+    monkeypatch.setattr("giellm_utils.training.plan.dtype_for", lambda model, **more: getattr(
         torch, "bfloat16" if model.dtype == "auto" else model.dtype))
     old = case.model_copy(update={"predicted": case.predicted.model_copy(update={"overhead": 1})})
     artifacts.write(tmp_path / "scnm-embedded.json", file.model_copy(update={"cases": [old]}))

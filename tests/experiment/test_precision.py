@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from giellm_utils.experiment import precision
 from giellm_utils.experiment.cells import write_cell
@@ -25,7 +24,7 @@ def test_a_seed_is_in_the_precision_of_its_own_cells(tmp_path):
     ("float32", "bfloat16", "bfloat16"), ("float32", "float32", "auto"), ("bfloat16", "float32", "float32"),
     ("bfloat16", "bfloat16", "auto"), ("float32", None, "auto")])
 def test_a_model_is_computed_as_its_seed_was_begun(here, there, loaded, monkeypatch):
-    monkeypatch.setattr(precision, "dtype_for", lambda model: getattr(torch, here))
+    monkeypatch.setattr(precision, "dtype_name", lambda model: here)
     assert precision.model_in(ModelConfig(), there).dtype == loaded
     named = ModelConfig(dtype="float32")
     assert precision.model_in(named, there) == named

@@ -34,6 +34,18 @@ def test_numbers_are_those_of_the_files(tmp_path: Path) -> None:
     assert all(row[2] == "–" or (RESULTS / row[2]).exists() for row in rows.values())
 
 
+def test_the_loss_on_dev_is_said_where_it_was_measured(tmp_path: Path) -> None:
+    shutil.copytree(RESULTS / "training", tmp_path / "training")
+    what = "the loss after the same sequences"
+    assert reached(aims.table(tmp_path))[what][3].endswith("over seeds was not measured")
+    losses = {"recipe": [0.4, 0.6], "random": [0.5, 0.6], "dropout": [0.4, 0.5]}
+    write_json(tmp_path / "dev-loss" / "scnm-open.json", {"seeds": [1, 2], "levers": {
+        name: {"title": name, "losses": {"rows": dict(zip("12", found, strict=True))}}
+        for name, found in losses.items()}})
+    said = reached(aims.table(tmp_path))[what][3]
+    assert "means of 2 seeds over the allowed rows: random +0.050, dropout -0.050 (dev-loss" in said
+
+
 def test_what_was_not_measured_has_no_row(tmp_path: Path) -> None:
     assert list(reached(aims.table(tmp_path))) == ["the engine of DeepSpeed's ZeRO-3 at toy size"]
     assert "| 2.5 × |" in render("<!-- table:aims -->\n<!-- /table -->\n", RESULTS)

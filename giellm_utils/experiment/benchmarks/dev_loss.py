@@ -1,8 +1,8 @@
 """What a lever of training costs or earns: the dev loss after the same texts, seed by seed.
 
-`giellm bench dev-loss`: the recipe of the experiment, and the same with one thing else. Seeds are paired: the
-initial adapters and, but for the random order, the batches of a seed are the same in all. results/dev-loss
-holds one file.
+`giellm bench dev-loss`: the recipe of the experiment (configs/experiments/mre.yaml), trained without dev,
+and the same with one thing else. Seeds are paired: the initial adapters and, but for the random order, the
+batches of a seed are the same in all. results/dev-loss holds one file.
 """
 
 from __future__ import annotations
@@ -14,31 +14,34 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch.nn import functional
 
-from giellm_utils.core.files import read_jsonl
 from giellm_utils.core.settings import ConfigError
 from giellm_utils.data.corpus import sample
 from giellm_utils.data.registry import load_dataset
-from giellm_utils.experiment.benchmarks.training_ways import held_out_loss
+from giellm_utils.experiment.benchmarks.training import BenchError
 from giellm_utils.experiment.environment import environment, git_revision
+from giellm_utils.experiment.grid import load_grid
 from giellm_utils.formats.registry import make_format
 from giellm_utils.models.load import load_model, load_tokenizer
+from giellm_utils.models.pieces import PieceIndex
 from giellm_utils.models.spec import ModelConfig, statement
-from giellm_utils.models.weights import dtype_for
+from giellm_utils.models.weights import dtype_name
 from giellm_utils.training import run as training
 from giellm_utils.training.config import TrainingConfig, TrainingJob
 from giellm_utils.training.launch import write_job
-from giellm_utils.training.report import METRICS
-from giellm_utils.training.rows import Sequences
+from giellm_utils.training.loss import IGNORE
+from giellm_utils.training.rows import Sequences, TargetCollator
 from giellm_utils.training.sequences import build
 
-#: What differs from the recipe; "order" is no setting of a training, see `_ordered`.
+#: What differs from the recipe; "random" is no setting of a training, see `_ordered`.
 LEVERS: dict[str, dict[str, Any]] = {
-    "recipe": {}, "random": {}, "dropout": {"lora_dropout": 0.05},
-    "before": {"lora_dropout": 0.05, "output_rows": "all", "engine": "library"}}
-TITLES = {"recipe": "the recipe: no dropout, few output rows, batches alike in length",
+    "recipe": {}, "random": {}, "dropout": {"lora_dropout": 0.05}, "all_rows": {"output_rows": "all"}}
+TITLES = {"recipe": "the recipe: batches alike in length, no dropout, few output rows",
           "random": "batches in random order", "dropout": "LoRA dropout 0.05",
-          "before": "as it began: dropout, all output rows"}
+          "all_rows": "the loss over all output rows"}
+#: Over what the loss on dev is made: every token, or those that a grammar could allow for these texts.
+OVER = {"whole": "the whole vocabulary", "rows": "the rows that a grammar could allow"}
 
 
 class _RandomOrder(training.TargetTrainer):
@@ -63,8 +66,8 @@ def run(source: str, model: ModelConfig, texts: int, epochs: int, seeds: list[in
         show: Callable[[str], Any] = print) -> dict[str, Any]:
     """All that a file of results/dev-loss holds: SCNM joint, `texts` of train for `epochs`, all of dev.
 
-    The loss on dev is over the whole vocabulary, a target token, of the merged model as it is decoded. Raises
-    ConfigError for an unknown lever or too few texts.
+    Losses are means over dev's target tokens, of the merged model as it is decoded. Raises ConfigError for an
+    unknown lever or too few texts, BenchError for a training that the clock stopped.
     """
     if unknown := [name for name in levers if name not in LEVERS]:
         raise ConfigError(f"--levers {unknown[0]}: no such lever; known: {', '.join(LEVERS)}")
@@ -75,7 +78,8 @@ def run(source: str, model: ModelConfig, texts: int, epochs: int, seeds: list[in
     fmt, records = make_format("giellm", dataset.task), sample(train, texts)
     rows, held_out = (build({"scnm": fmt}, some, "joint") for some in (records, dev))
     strings = [*fmt.fixed_strings(), *(r.text for r in (*records, *dev))]
-    found: dict[str, Any] = {name: {"title": TITLES[name], "losses": {}, "seconds": {}} for name in levers}
+    found: dict[str, Any] = {name: {"title": TITLES[name], "losses": {over: {} for over in OVER},
+                                    "seconds": {}} for name in levers}
     with TemporaryDirectory() as folder:
         for seed in seeds:
             for name in levers:
@@ -83,26 +87,48 @@ def run(source: str, model: ModelConfig, texts: int, epochs: int, seeds: list[in
                 here = Path(folder) / f"{name}-{seed}"
                 write_job(here, job, rows, [], strings)
                 with _ordered(name):
-                    training.train(job, here)
-                loss = _loss(job, here, held_out)
-                found[name]["losses"][str(seed)] = round(loss, 4)
-                found[name]["seconds"][str(seed)] = read_jsonl(here / METRICS)[-1]["seconds"]
-                show(f"seed {seed}, {TITLES[name]}: dev loss {loss:.4f}")
+                    summary = training.train(job, here)
+                if summary.stopped_by_minutes:
+                    raise BenchError(f"{TITLES[name]}, seed {seed}, was stopped by the clock after "
+                                     f"{summary.steps} of {summary.planned_steps} steps: give fewer --texts")
+                losses = _losses(job, here, held_out, strings)
+                for over, loss in losses.items():
+                    found[name]["losses"][over][str(seed)] = round(loss, 4)
+                found[name]["seconds"][str(seed)] = summary.seconds
+                show(f"seed {seed}, {TITLES[name]}: dev loss " + ", ".join(
+                    f"{loss:.4f} over {OVER[over]}" for over, loss in losses.items()))
     return {"task": "scnm", "source": dataset.provenance.title, "model": statement(model),
-            "dtype": str(dtype_for(model)).removeprefix("torch."), "texts": texts, "epochs": epochs,
-            "sequences": texts * epochs, "dev": len(dev), "seeds": seeds, "levers": found,
-            "git": git_revision(), **environment()}
+            "dtype": dtype_name(model), "texts": texts, "epochs": epochs, "sequences": texts * epochs,
+            "dev": len(dev), "seeds": seeds, "levers": found, "git": git_revision(), **environment()}
 
 
 def _job(model: ModelConfig, epochs: int, seed: int, lever: dict[str, Any]) -> TrainingJob:
-    """The recipe of configs/experiments/mre.yaml, with `lever`."""
-    recipe = {"conditions": ["joint"], "splits": ["train"], "epochs": epochs, "batch_size": 8,
-              "learning_rate": 5e-4, "output_rows": "texts", "save_steps": 10_000, "minutes": 240}
+    recipe = load_grid("mre").training.model_dump(mode="json")
+    own = {"conditions": ["joint"], "splits": ["train"], "epochs": epochs, "save_steps": 10_000, **lever}
     return TrainingJob(condition="joint", task="scnm", seed=seed, model=model,
-                       training=TrainingConfig.model_validate({**recipe, **lever}))
+                       training=TrainingConfig.model_validate({**recipe, **own}))
 
 
-def _loss(job: TrainingJob, folder: Path, held_out: list[dict[str, Any]]) -> float:
-    tokenizer = load_tokenizer(job.model)
-    rows = Sequences(held_out, tokenizer, job.training.max_tokens)
-    return held_out_loss(load_model(job.model, folder / "model"), rows, tokenizer.pad_token_id)
+def _losses(job: TrainingJob, folder: Path, held_out: list[dict[str, Any]],
+            strings: list[str]) -> dict[str, float]:
+    """The loss over each of OVER."""
+    tokenizer, model = load_tokenizer(job.model), load_model(job.model, folder / "model")
+    rows = Sequences(held_out, tokenizer, job.training.max_tokens).rows
+    wanted = {label for row in rows for label in row["labels"] if label != IGNORE}
+    scored = torch.tensor(sorted({*PieceIndex(tokenizer).ids_for(strings).tolist(), *wanted}))
+    place = torch.full((model.config.vocab_size,), -1)
+    place[scored] = torch.arange(len(scored))
+    totals, count = dict.fromkeys(OVER, 0.0), 0
+    for batch in _batches(rows, tokenizer.pad_token_id):
+        with torch.no_grad():
+            logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        labels = batch["labels"][batch["labels"] != IGNORE]
+        logits, count = logits[batch["labels"] != IGNORE].float(), count + len(labels)
+        totals["whole"] += functional.cross_entropy(logits, labels, reduction="sum").item()
+        totals["rows"] += functional.cross_entropy(logits[:, scored], place[labels], reduction="sum").item()
+    return {over: total / count for over, total in totals.items()}
+
+
+def _batches(rows: list[dict[str, list[int]]], pad: int) -> Iterator[dict[str, torch.Tensor]]:
+    collate = TargetCollator(pad)
+    return (collate(rows[start:start + 4]) for start in range(0, len(rows), 4))

@@ -26,8 +26,9 @@ from giellm_utils.data.registry import load_dataset
 from giellm_utils.experiment.benchmarks.training import BenchError
 from giellm_utils.experiment.environment import environment, git_revision
 from giellm_utils.formats.registry import make_format
-from giellm_utils.models.load import dtype_for, load_tokenizer, model_path
+from giellm_utils.models.load import load_tokenizer, model_path
 from giellm_utils.models.spec import ModelConfig, statement
+from giellm_utils.models.weights import dtype_name
 from giellm_utils.training.config import TrainingConfig, TrainingJob
 from giellm_utils.training.launch import write_job
 from giellm_utils.training.loss import IGNORE
@@ -82,7 +83,7 @@ def run(source: str, models: Sequence[str], methods: Sequence[Method], batches: 
     about = environment()
     found = MemoryFile(
         source=dataset.provenance.title,
-        dtype=str(dtype_for(ModelConfig(id=models[0]))).removeprefix("torch."),
+        dtype=dtype_name(ModelConfig(id=models[0])),
         processors=os.cpu_count() or 1, threads=0,
         memory=psutil.virtual_memory().total, system=about["system"], git=git_revision(),
         planned_git=git_revision(), packages=about["packages"], cases=[])

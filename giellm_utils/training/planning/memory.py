@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from giellm_utils.core.plan_record import GIB, Memory, Method, Moment, Strategy
+from giellm_utils.models.products import has_bf16_instructions
 from giellm_utils.training.loss import CHUNK
 from giellm_utils.training.planning.architecture import Architecture
 from giellm_utils.training.planning.trace import Passes
@@ -124,7 +125,7 @@ def _logits(arch: Architecture, setting: Setting) -> float:
     if setting.method == "full":
         return LOGIT * tokens * arch.vocabulary
     # The picked hidden states, their gradient and its copy.
-    return _buffers(arch, setting) + 6 * tokens * arch.hidden
+    return _buffers(arch, setting) + 6 * tokens * arch.hidden + _widened(arch, setting)
 
 
 def _buffers(arch: Architecture, setting: Setting) -> float:
@@ -133,6 +134,13 @@ def _buffers(arch: Architecture, setting: Setting) -> float:
     rows = arch.vocabulary if setting.rows is None else setting.rows
     picked = 0 if setting.rows is None else width * rows * arch.hidden
     return CHUNK * rows * (4 + width) + picked
+
+
+def _widened(arch: Architecture, setting: Setting) -> float:
+    """The scored rows in fp32, where their products are widened (models.products)."""
+    if not (setting.cpu and setting.bf16 and setting.method == "lora") or has_bf16_instructions():
+        return 0
+    return 4 * arch.hidden * (arch.vocabulary if setting.rows is None else setting.rows)
 
 
 def _dequantised(arch: Architecture, setting: Setting) -> float:

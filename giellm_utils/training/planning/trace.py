@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from transformers import PretrainedConfig
 
+from giellm_utils.models.products import has_bf16_instructions
 from giellm_utils.training.config import TrainingConfig
 from giellm_utils.training.planning.architecture import build, count, linear_modules
 
@@ -93,8 +94,8 @@ def trace(config: PretrainedConfig, training: TrainingConfig, *, method: Literal
 def _trace(config: PretrainedConfig, training: TrainingConfig, method: str, checkpointing: bool,
            shape: tuple[int, int], dtype: torch.dtype, cpu: bool, layers: int) -> Passes:
     model = _model(config, training, method, checkpointing, dtype, cpu, layers)
-    cast = 0
-    if dtype == torch.bfloat16:
+    autocast, cast = dtype == torch.bfloat16 and (not cpu or has_bf16_instructions()), 0
+    if autocast:
         cast = 2 * sum(p.numel() for m in linear_modules(model) for p in m.parameters(recurse=False)
                        if p.dtype == torch.float32)
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -104,7 +105,7 @@ def _trace(config: PretrainedConfig, training: TrainingConfig, method: str, chec
                 _stack(model)
             stacked = live.now
             ids = torch.zeros(shape, dtype=torch.long)
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
                 hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
             kept = live.now - stacked
             hidden.sum().backward()
