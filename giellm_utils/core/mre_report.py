@@ -74,8 +74,9 @@ class TrialEffect(Artifact):
 
 
 class TrialStratum(Artifact):
-    """A primary difference on the documents with as many gold words alone: mean scores over `seeds` and their
-    difference, `low` to `high` 95 % over documents and seeds. It describes; nothing is tested."""
+    """A primary difference, of a group each of its datasets apart, on the documents with as many gold words
+    alone: mean scores over `seeds` and their difference, `low` to `high` 95 % over documents and seeds. It
+    describes; nothing is tested."""
 
     task: str
     metric: str
@@ -118,8 +119,8 @@ class MreReport(Artifact):
     scores: list[TrialScore]
     effects: list[TrialEffect]
     runs: list[TrialRun]
-    #: Where the primary differences come from; empty in reports made before it was asked.
-    strata: list[TrialStratum] = []
+    #: Where the primary differences come from.
+    strata: list[TrialStratum]
 
 
 class ProbeScore(Artifact):

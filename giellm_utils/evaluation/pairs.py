@@ -43,9 +43,15 @@ class Pairs:
     below_b: np.ndarray
 
     @property
+    def values(self) -> tuple[np.ndarray, np.ndarray]:
+        """The metric of a and of b at each seed, both [seeds]."""
+        return self.above_a.sum(0) / self.below_a.sum(0), self.above_b.sum(0) / self.below_b.sum(0)
+
+    @property
     def per_seed(self) -> np.ndarray:
         """The difference at each seed, [seeds]."""
-        return (self.above_a.sum(0) / self.below_a.sum(0)) - (self.above_b.sum(0) / self.below_b.sum(0))
+        a, b = self.values
+        return a - b
 
     def documents(self) -> np.ndarray:
         """The difference of pseudo-values, [n, seeds]; its mean over documents is `per_seed`."""

@@ -13,7 +13,7 @@ from giellm_utils.evaluation.seeds import Interval
 
 #: Documents with as many gold words or more stand together.
 MOST = 4
-#: A stratum of fewer documents is left out: it tells nothing.
+#: A stratum of fewer clusters of documents is left out: it tells nothing.
 FEWEST = 30
 
 
@@ -29,7 +29,7 @@ def by_words(pairs: Pairs, gold: Sequence[int]) -> Iterator[tuple[str, Pairs, In
         columns = {name: getattr(pairs, name)[chosen]
                    for name in ("above_a", "below_a", "above_b", "below_b")}
         part = replace(pairs, clusters=tuple(np.array(pairs.clusters)[chosen].tolist()), **columns)
-        if len(part.clusters) < FEWEST or not _is_defined(part, number):
+        if len(set(part.clusters)) < FEWEST or not _is_defined(part, number):
             continue
         name = f"{number} or more" if number == MOST else str(number)
         yield name, part, crossed(cluster_values([part])).interval()

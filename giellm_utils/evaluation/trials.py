@@ -163,12 +163,11 @@ def _strata(trials: Trials, c: Comparison, seeds: list[int]) -> Iterator[TrialSt
     for task in c.tasks if c.role == "primary" else ():
         pairs = trials.pairs(task, c.arm, c.a, c.b, c.way, c.metric, seeds)
         for words, part, found in by_words(pairs, trials.gold(task)):
-            means = ((above.sum(0) / below.sum(0)).mean() for above, below in (
-                (part.above_a, part.below_a), (part.above_b, part.below_b)))
-            numbers = dict(zip(("a_mean", "b_mean"), map(_rounded, means), strict=True))
+            a, b = (_rounded(values.mean()) for values in part.values)
             yield TrialStratum(task=task, metric=c.metric, a=c.a, b=c.b, words=words, seeds=seeds,
-                               n=len(part.clusters), value=_rounded(part.per_seed.mean()),
-                               low=_rounded(found.low), high=_rounded(found.high), **numbers)
+                               n=len(part.clusters), a_mean=a, b_mean=b,
+                               value=_rounded(part.per_seed.mean()), low=_rounded(found.low),
+                               high=_rounded(found.high))
 
 
 def _adjusted(effects: list[TrialEffect]) -> list[TrialEffect]:

@@ -280,7 +280,7 @@ def run(grid: Grid, runs: Path, cells: Path, *, cells_at_most: int | None = None
         if finished == cells_at_most:
             break
         show(f"[{address.stage.name}] {address}")
-        cell = make(grid, address, runs / grid.name, show, computed(grid, address, cells))
+        cell = make(grid, address, runs / grid.name, computed(grid, address, cells), show)
         path = write_cell(cells, cell)
         finished += 1
         found = status(grid, cells)
@@ -319,11 +319,10 @@ def predictions(system: FineTuned, task: str, way: Decoding) -> Path:
     return system.folder.parent / f"seed-{system.seed}{own}.{way}.jsonl"
 
 
-def make(grid: Grid, address: Address, runs: Path, show: Show = print,
-         model: ModelConfig | None = None) -> Cell:
-    """Train one cell, let it answer the test documents, and count what is right. `model`: the grid's in
-    another precision (experiment.precision)."""
-    wanted, grid = settings(grid, address), grid.model_copy(update={"model": model or grid.model})
+def make(grid: Grid, address: Address, runs: Path, model: ModelConfig, show: Show = print) -> Cell:
+    """Train one cell, let it answer the test documents, and count what is right. `model`: the grid's as it is
+    computed here."""
+    wanted, grid = settings(grid, address), grid.model_copy(update={"model": model})
     datasets = {name: trial_dataset(name) for name in address.learned_from}
     dataset, everything = datasets[address.dataset], [r for d in datasets.values() for r in d.records]
     task, system = dataset.task, system_of(grid, address, runs, list(datasets.values()))

@@ -27,7 +27,7 @@ def of_seed(cells: Path, datasets: Sequence[str], arm: str, seed: int) -> Dtype 
 
 
 def model_in(model: ModelConfig, dtype: Dtype | None) -> ModelConfig:
-    """`model` as it is loaded here to be computed in `dtype` (None: in what `auto` means here).
+    """`model` as it is computed in `dtype` (None: in what `auto` means here), however slow that is here.
 
     A model whose configuration names a precision keeps it.
     """

@@ -79,7 +79,7 @@ def run(grid: Grid, runs: Path, cells: Path, documents: int, show: Show = print,
     status(grid, cells)  # refuses cells, hence trainings, of other settings
     for address in probeable(grid, runs, cells):
         show(f"probe {address}")
-        found = probe(grid, address, runs / grid.name, documents, show, computed(grid, address, cells))
+        found = probe(grid, address, runs / grid.name, documents, computed(grid, address, cells), show)
         path = write_json_gz(found.path(cells), found.model_dump(mode="json", exclude_none=True))
         show(str(path))
         if commit:
@@ -88,12 +88,12 @@ def run(grid: Grid, runs: Path, cells: Path, documents: int, show: Show = print,
     return done
 
 
-def probe(grid: Grid, address: Address, runs: Path, documents: int, show: Show = print,
-          model: ModelConfig | None = None) -> Probe:
+def probe(grid: Grid, address: Address, runs: Path, documents: int, model: ModelConfig,
+          show: Show = print) -> Probe:
     """What one cell's model does when told the other level; see core.probe. `model`: as of grid.make."""
     start = time.monotonic()
     dataset = trial_dataset(address.dataset)
-    grid = grid.model_copy(update={"model": model or grid.model})
+    grid = grid.model_copy(update={"model": model})
     system = system_of(grid, address, runs, [dataset])
     own, whole = predictions(system, dataset.task.name, "constrained"), scored(grid, address, dataset)
     # Answers of these very weights, or the three ways of telling would be of two models.

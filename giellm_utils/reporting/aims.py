@@ -62,7 +62,8 @@ def _on_dev(results: Path) -> str:
     means = {key: mean(lever["losses"]["rows"].values()) for key, lever in found["levers"].items()}
     said = ", ".join(f"{found['levers'][key]['title']} {value - means['recipe']:+.3f}"
                      for key, value in means.items() if key != "recipe")
-    return f"on dev, against ours, means of {len(found['seeds'])} seeds over the allowed rows: {said} ({name})"
+    return (f"on dev, against ours, means of {len(found['seeds'])} seeds over the allowed rows: {said} "
+            f"({name})")
 
 
 def _decoding(results: Path) -> Iterator[Row]:

@@ -42,13 +42,13 @@ def instruction_words() -> list[Row]:
 
 
 def design() -> list[Row]:
-    """Every condition: what is asked of each text, and in what its training differs from joint."""
+    """Every condition: what is asked of each text, and in what else its training differs from joint."""
     def said(value: str, plain: str, meaning: str) -> str:
         return "" if value == plain else meaning.format(value)
 
     return [{"condition": c.title, "asked": " and ".join(c.levels) + (", apart" if len(c.levels) > 1 else ""),
              "scored": c.scored,
-             "differs": "; ".join(filter(None, (
+             "differs from joint else": "; ".join(filter(None, (
                  said(c.partner, "gold", "the other level is {}"), said(c.order, "text-first", "{}"),
                  said(c.loss, "tokens", "each level weighs half"),
                  said(c.given, "nothing", "prompt says the other level, at test {}"),

@@ -99,7 +99,9 @@ def strata(report: MreReport) -> str:
     """The primary differences by how many gold words a text has; nothing is tested here."""
     if not report.strata:
         return MISSING_YET
-    return rows_to_markdown(
+    said = ("Every dataset of a group apart. Word F1 of texts without gold words is not defined: what a "
+            "model invents there counts in the difference over all texts, and in no row.\n\n")
+    return said + rows_to_markdown(
         ("dataset", "outcome", "gold words", "documents", "joint", "single", "difference",
          "95 %, documents and seeds"),
         [(task_title(s.task), metric_title(s.metric), s.words, f"{s.n:,}", f"{100 * s.a_mean:.1f}",

@@ -80,9 +80,9 @@ def test_the_queue_is_worked_off_once(few, in_process, tmp_path):
 
 def test_a_cell_cut_off_after_its_training_is_not_trained_again(few, in_process, tmp_path, monkeypatch):
     address = next(grid.queue(small()))
-    cell = grid.make(small(), address, tmp_path, show=lambda line: None)
+    cell = grid.make(small(), address, tmp_path, small().model, lambda line: None)
     monkeypatch.setattr(FineTuned, "_train", lambda *a: pytest.fail("trained again"))
-    again = grid.make(small(), address, tmp_path, show=lambda line: None)
+    again = grid.make(small(), address, tmp_path, small().model, lambda line: None)
     assert again.decoded == cell.decoded and again.ids == cell.ids
 
 

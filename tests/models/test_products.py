@@ -7,7 +7,7 @@ import torch
 
 from giellm_utils.inference.body import _Product
 from giellm_utils.models import products, weights
-from giellm_utils.models.products import product, widened, widens
+from giellm_utils.models.products import product, WideLinear, widen_linears, widened, widens
 from giellm_utils.models.spec import ModelConfig
 from giellm_utils.training.loss import _FrozenHeadLoss, Buffers
 
@@ -46,11 +46,12 @@ def test_a_product_is_rounded_once(processor, autocast):
         assert (have != want).float().mean() < 0.06
 
 
-def test_a_product_of_the_decoder_is_rounded_once(processor, monkeypatch):
-    monkeypatch.setattr("giellm_utils.inference.body.widens", products.widens)
+def test_a_product_of_the_decoder_is_rounded_once(processor):
     x, first, second = draw(3, 64), draw(8, 64, seed=1), draw(4, 64, seed=2)
     made = _Product(first, second)
-    assert (made.packed is None) is not processor
+    # Without instructions a second copy in fp32; with them oneDNN's layout, where it knows this processor.
+    assert (made.packed is None) is not (processor and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    assert processor or made.weights[0].dtype == torch.float32
     wanted = rounded_once(x, torch.cat([first, second]).t())
     torch.testing.assert_close(made(x), wanted, rtol=2 ** -7, atol=1e-3)
 
@@ -58,7 +59,8 @@ def test_a_product_of_the_decoder_is_rounded_once(processor, monkeypatch):
 def test_the_loss_over_the_output_layer_is_the_same(monkeypatch):
     hidden, head, labels = draw(70, 32), draw(50, 32, seed=1), torch.arange(70) % 50
     trained, at = draw(2, 32, seed=2).float(), torch.tensor([3, 7])
-    found = []
+    found, seen, matmul = [], [], torch.Tensor.__matmul__
+    monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: seen.append(a) or matmul(a, b))
     for native in (True, False):
         monkeypatch.setattr(products, "has_bf16_instructions", lambda native=native: native)
         states, rows = hidden.clone().requires_grad_(), trained.clone().requires_grad_()
@@ -67,6 +69,17 @@ def test_the_loss_over_the_output_layer_is_the_same(monkeypatch):
         found.append((loss.detach(), states.grad.float(), rows.grad))
     for native, wide in zip(*found, strict=True):
         torch.testing.assert_close(wide, native, rtol=0.02, atol=0.02)
+    assert seen and all(x.dtype == torch.float32 for x in seen), "multiplied in fp32"
+
+
+def test_the_librarys_linear_modules_are_widened_and_stay_linear(processor):
+    model = torch.nn.Sequential(torch.nn.Linear(64, 8, bias=False), torch.nn.Linear(8, 4)).bfloat16()
+    names, x = list(model.state_dict()), draw(3, 64)
+    widen_linears(model)
+    assert (type(model[0]) is WideLinear) is not processor and type(model[1]) is torch.nn.Linear
+    assert list(model.state_dict()) == names and isinstance(model[0], torch.nn.Linear)
+    torch.testing.assert_close(model[0](x), rounded_once(x, model[0].weight.detach().t()), rtol=2 ** -7,
+                               atol=1e-3)
 
 
 @pytest.mark.parametrize("spec, without", [
@@ -77,3 +90,5 @@ def test_auto_is_bf16_where_it_is_fast(spec, without, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(weights, "has_bf16_instructions", lambda: False)
     assert weights.dtype_for(spec) == without
+    full = torch.bfloat16 if spec.dtype == "bfloat16" else torch.float32
+    assert weights.dtype_for(spec, full=True) == full, "copies of fp32 weights would be emulated"

@@ -44,8 +44,9 @@ def test_every_part_has_its_instruction_word_and_whose_it_is() -> None:
 
 def test_the_design_says_what_each_condition_changes() -> None:
     rows = {row["condition"]: row for row in displays.design()}
-    assert len(rows) == len(CONDITIONS) and rows["joint"]["differs"] == "–"
-    assert rows["two-task"]["asked"] == "text and words, apart" and "twice" in rows["two-task"]["differs"]
+    assert len(rows) == len(CONDITIONS) and rows["joint"]["differs from joint else"] == "–"
+    assert rows["two-task"]["asked"] == "text and words, apart"
+    assert "twice" in rows["two-task"]["differs from joint else"]
     assert (rows["placebo words"]["scored"], rows["placebo label"]["scored"]) == ("text", "words")
     assert len({tuple(row.values()) for row in rows.values()}) == len(rows)
 

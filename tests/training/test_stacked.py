@@ -6,6 +6,8 @@ import pytest
 import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM
 
+from giellm_utils.models import products
+from giellm_utils.models.products import widen_linears
 from giellm_utils.training.config import TrainingConfig
 from giellm_utils.training.stacked import stack, why_not
 from giellm_utils.training.trainer import add_lora
@@ -62,6 +64,29 @@ def test_it_computes_what_the_library_computes(build):
     for name, gradient in gradients.items():
         assert gradient.abs().max() > 0
         assert torch.allclose(gradient, theirs[name], rtol=1e-3, atol=1e-4), name
+
+
+@pytest.mark.parametrize("build", [llama, gemma])
+@pytest.mark.parametrize("engine", ["stacked", "library"])
+def test_bf16_is_as_near_to_fp32_with_and_without_bf16_instructions(build, engine, monkeypatch):
+    """Rounded once a product, whichever processor: widened, the library's products and ours stay as near to
+    the same weights in fp32 as those of a processor with such instructions."""
+    def of(spread):
+        model = adapted(lambda: spread(build().bfloat16()))
+        widen_linears(model)
+        if engine == "stacked":
+            stack(model)
+        return outcome(model)
+
+    exact, apart = of(lambda model: model.float()), []
+    for native in (True, False):
+        monkeypatch.setattr(products, "has_bf16_instructions", lambda native=native: native)
+        logits, gradients = of(lambda model: model)
+        assert gradients.keys() == exact[1].keys()
+        apart.append([(logits.float() - exact[0]).norm() / exact[0].norm(),
+                      *((g - exact[1][n]).norm() / exact[1][n].norm() for n, g in gradients.items())])
+    native, widened = torch.tensor(apart)
+    assert 0 < widened.mean() < 1.2 * native.mean() + 1e-3 and widened.max() < 0.25
 
 
 def test_it_follows_the_adapters_as_they_are_trained():

@@ -25,7 +25,7 @@ from transformers import (
 from giellm_utils.core.files import read_jsonl, write_json
 from giellm_utils.core.settings import load_yaml
 from giellm_utils.models.load import load_model, load_tokenizer
-from giellm_utils.models.products import has_bf16_instructions
+from giellm_utils.models.products import autocasts
 from giellm_utils.models.quiet import peft_wrapping
 from giellm_utils.training import run as ours
 from giellm_utils.training.config import TrainingJob
@@ -55,8 +55,7 @@ def held_out_loss(model: torch.nn.Module, rows: Sequences, pad: int) -> float:
     total, count = 0.0, 0
     collate = TargetCollator(pad)
     model.eval()
-    # Without bf16 instructions autocast would emulate them.
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=has_bf16_instructions()):
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocasts()):
         for start in range(0, len(rows), 4):
             batch = collate([rows[i] for i in range(start, min(start + 4, len(rows)))])
             logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
@@ -121,7 +120,7 @@ def _arguments(job: TrainingJob, folder: Path) -> dict[str, Any]:
     return {"output_dir": str(folder / "out"),
             "per_device_train_batch_size": job.training.batch_size,
             "learning_rate": job.training.learning_rate, "num_train_epochs": job.training.epochs,
-            "warmup_steps": round(job.training.warmup_ratio * steps), "bf16": True, "use_cpu": True,
+            "warmup_steps": round(job.training.warmup_ratio * steps), "bf16": autocasts(), "use_cpu": True,
             "seed": job.seed, "save_strategy": "no", "report_to": "none", "disable_tqdm": True,
             "logging_steps": 1}
 
