@@ -86,9 +86,8 @@ def training(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus)
 @bench_app.command()
 def dev_loss(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus) or open.")] = Corpus.open,
              model: Annotated[str, typer.Option(help="Base model.")] = "gemma-3-270m-q4km",
-             dtype: Annotated[Dtype, typer.Option(help="What it computes in; the library's own layers are "
-                                                  "slow in bfloat16 on some processors.")] = Dtype.auto,
-             texts: Annotated[int, typer.Option(min=8, help="Of train, by text hash.")] = 160,
+             dtype: Annotated[Dtype, typer.Option(help="What it computes in.")] = Dtype.auto,
+             texts: Annotated[int, typer.Option(min=8, help="Of train, by text hash.")] = 128,
              epochs: Annotated[int, typer.Option(min=1, help="Over them.")] = 3,
              seeds: Annotated[list[int] | None, typer.Option("--seed", help="A seed; again for another. "
                                                              "Default: 1 to 3.")] = None,

@@ -105,17 +105,16 @@ def dev_loss_table(result: Mapping[str, Any]) -> str:
         return "{:+.4f} [{:+.4f}, {:+.4f}]".format(mean(found), *t_interval(found))
 
     for name, lever in result["levers"].items():
-        pace = mean(lever["seconds"][seed] for seed in seeds) / result["sequences"]
         cells = [(", ".join(f"{losses[seed]:.4f}" for seed in seeds), apart(name, losses, over))
                  for over, losses in lever["losses"].items()]
-        rows.append((lever["title"], *(cell for pair in cells for cell in pair), f"{pace:.2f}"))
+        rows.append((lever["title"], *(cell for pair in cells for cell in pair)))
     return (f"{result['source']}. {result['model']} in {result['dtype']}, LoRA, joint: {result['texts']} "
             f"texts, {result['epochs']} epochs, batch 8, {result['processors']} cores. Mean loss a target "
             f"token of the {result['dev']} dev texts, adapter merged, at seeds {', '.join(seeds)}, once over "
             "the whole vocabulary and once over the rows that a grammar could allow; differences are paired "
             "by seed, with Student's t over them.\n\n"
             + rows_to_markdown(("what", "loss, whole vocabulary", "against the recipe",
-                                "loss, allowed rows", "against the recipe", "s a sequence"), rows))
+                                "loss, allowed rows", "against the recipe"), rows))
 
 
 def first_answer_table(result: Mapping[str, Any]) -> str:

@@ -78,8 +78,8 @@ def run(source: str, model: ModelConfig, texts: int, epochs: int, seeds: list[in
     fmt, records = make_format("giellm", dataset.task), sample(train, texts)
     rows, held_out = (build({"scnm": fmt}, some, "joint") for some in (records, dev))
     strings = [*fmt.fixed_strings(), *(r.text for r in (*records, *dev))]
-    found: dict[str, Any] = {name: {"title": TITLES[name], "losses": {over: {} for over in OVER},
-                                    "seconds": {}} for name in levers}
+    found: dict[str, Any] = {name: {"title": TITLES[name], "losses": {over: {} for over in OVER}}
+                             for name in levers}
     with TemporaryDirectory() as folder:
         for seed in seeds:
             for name in levers:
@@ -94,7 +94,6 @@ def run(source: str, model: ModelConfig, texts: int, epochs: int, seeds: list[in
                 losses = _losses(job, here, held_out, strings)
                 for over, loss in losses.items():
                     found[name]["losses"][over][str(seed)] = round(loss, 4)
-                found[name]["seconds"][str(seed)] = summary.seconds
                 show(f"seed {seed}, {TITLES[name]}: dev loss " + ", ".join(
                     f"{loss:.4f} over {OVER[over]}" for over, loss in losses.items()))
     return {"task": "scnm", "source": dataset.provenance.title, "model": statement(model),
