@@ -18,9 +18,13 @@ def has_bf16_instructions() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def autocasts() -> bool:
-    """Whether autocast to bf16 is worth its copies: on a GPU, and where bf16 is not emulated."""
-    return torch.cuda.is_available() or has_bf16_instructions()
+def autocasts(method: str = "lora", *, cpu: bool | None = None) -> bool:
+    """Whether a training in bf16 does so by autocast: not of frozen bf16 weights whose products are widened.
+
+    `cpu`: whether it runs on one; None: where no GPU is visible.
+    """
+    cpu = not torch.cuda.is_available() if cpu is None else cpu
+    return method == "full" or not cpu or has_bf16_instructions()
 
 
 def widens(x: torch.Tensor) -> bool:

@@ -88,7 +88,8 @@ def train(job: TrainingJob, folder: Path, watching: Sequence[TrainerCallback] = 
                    *([KeepBest(config.early_stopping)] if config.early_stopping else [])],
         data_collator=(seq2seq.collator(tokenizer, model) if encoder
                        else TargetCollator(tokenizer.pad_token_id)),
-        args=_arguments(job, folder, plan, bf16=dtype == torch.bfloat16 and autocasts(), dev=bool(dev.rows)))
+        args=_arguments(job, folder, plan, bf16=dtype == torch.bfloat16 and autocasts(config.method),
+                        dev=bool(dev.rows)))
     sharded.check(trainer, strategy)
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():

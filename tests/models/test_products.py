@@ -82,6 +82,13 @@ def test_the_librarys_linear_modules_are_widened_and_stay_linear(processor):
                                atol=1e-3)
 
 
+def test_autocast_is_left_out_where_it_would_be_emulated(processor, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert products.autocasts() is products.autocasts("lora", cpu=True) is processor
+    # A GPU, and a training whose every weight is in fp32: someone asked for bf16 there.
+    assert products.autocasts("lora", cpu=False) and products.autocasts("full")
+
+
 @pytest.mark.parametrize("spec, without", [
     (ModelConfig(), torch.bfloat16), (ModelConfig(id="someone/a-model"), torch.float32),
     (ModelConfig(id="scratch"), torch.float32),

@@ -86,7 +86,7 @@ def test_the_experiment_is_compared_by_its_analysis(folder: Path) -> None:
               "within_margin": False}
     write_json(folder / "mre" / "analysis.json", {
         "margin": 0.015, "confidence": 0.95, "planned": 8, "missing": [], "scores": [], "runs": [],
-        "effects": [effect]})
+        "strata": [], "effects": [effect]})
     claim, _, found, state = row(folder, "The two levels")
     assert "joint minus text only, 2 seeds: +1.23 [+5.00, +5.00], undecided" in found
     assert "nothing compared" not in found and state.startswith("**compared")

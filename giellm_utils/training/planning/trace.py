@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from transformers import PretrainedConfig
 
-from giellm_utils.models.products import has_bf16_instructions
+from giellm_utils.models.products import autocasts
 from giellm_utils.training.config import TrainingConfig
 from giellm_utils.training.planning.architecture import build, count, linear_modules
 
@@ -94,7 +94,7 @@ def trace(config: PretrainedConfig, training: TrainingConfig, *, method: Literal
 def _trace(config: PretrainedConfig, training: TrainingConfig, method: str, checkpointing: bool,
            shape: tuple[int, int], dtype: torch.dtype, cpu: bool, layers: int) -> Passes:
     model = _model(config, training, method, checkpointing, dtype, cpu, layers)
-    autocast, cast = dtype == torch.bfloat16 and (not cpu or has_bf16_instructions()), 0
+    autocast, cast = dtype == torch.bfloat16 and autocasts(method, cpu=cpu), 0
     if autocast:
         cast = 2 * sum(p.numel() for m in linear_modules(model) for p in m.parameters(recurse=False)
                        if p.dtype == torch.float32)
