@@ -22,7 +22,7 @@ from giellm_utils.evaluation.score import ratio_columns
 COMPARISONS: tuple[tuple[str, Level], ...] = (
     ("tl", "text"), ("wl_exact", "words"), ("wl_set", "words"), ("wl_words", "words"), ("f1", "words"))
 #: The outcome of each level that a whole document has right or wrong, with the single-level model.
-RIGHT_OR_WRONG: tuple[tuple[str, Level], ...] = (("tl", "text"), ("wl_exact", "words"))
+RIGHT_OR_WRONG = COMPARISONS[:2]
 #: Right or wrong for each document, as McNemar's test needs it.
 BINARY = ("tl", "wl_exact", "wl_set")
 

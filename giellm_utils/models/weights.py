@@ -46,8 +46,8 @@ def dtype_for(spec: ModelConfig, *, full: bool = False) -> torch.dtype:
     """bfloat16 where that is fast here, else float32 (auto); or as the spec says.
 
     Packaged models are in bfloat16 on every CPU, one arithmetic on all: their products are fast without bf16
-    instructions too (models.products). `full`: of a training of every weight, whose fp32
-    weights autocast would copy to bf16: worth it with such instructions alone.
+    instructions too (models.products). `full`: of a training of every weight, whose fp32 weights autocast
+    would copy to bf16: worth it with such instructions alone.
     """
     if spec.dtype != "auto":
         return getattr(torch, spec.dtype)

@@ -120,7 +120,7 @@ def _reinforcement(evidence: Evidence) -> Row:
         "compared on stand-in data" if evidence.path(FOLDER, "analysis.json") else "under way",
         f"what `{SMALL}` says is one seed on machine-written texts and decides nothing. TCREE's labels are "
         "ours, the model is small and trained with LoRA; the paper's joint row was most likely measured on "
-        "SLG (inferred). An earlier run was looked at once and is lost (PROTOCOL.md, Changes)")
+        "SLG (inferred). Not pre-registered; an earlier run was looked at once and is lost (PROTOCOL.md)")
 
 
 def _trials(evidence: Evidence) -> Iterator[str]:

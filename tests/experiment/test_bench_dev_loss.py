@@ -43,7 +43,7 @@ def test_differences_are_paired_by_seed():
     levers = {name: {"title": name, "losses": {"whole": {"1": one, "2": two}}}
               for name, one, two in (("recipe", 0.5, 0.7), ("dropout", 0.6, 0.8))}
     table = dev_loss_table({"source": "s", "model": "m", "dtype": "float32", "texts": 10, "epochs": 2,
-                            "sequences": 20, "dev": 5, "processors": 2, "seeds": [1, 2], "levers": levers})
+                            "dev": 5, "processors": 2, "seeds": [1, 2], "levers": levers})
     assert "| dropout | 0.6000, 0.8000 | +0.1000 [+0.1000, +0.1000] |" in table
     assert "| recipe | 0.5000, 0.7000 | – |" in table
 

@@ -97,8 +97,8 @@ def run(source: str, model: ModelConfig, texts: int, epochs: int, seeds: list[in
                 show(f"seed {seed}, {TITLES[name]}: dev loss " + ", ".join(
                     f"{loss:.4f} over {OVER[over]}" for over, loss in losses.items()))
     return {"task": "scnm", "source": dataset.provenance.title, "model": statement(model),
-            "dtype": dtype_name(model), "texts": texts, "epochs": epochs, "sequences": texts * epochs,
-            "dev": len(dev), "seeds": seeds, "levers": found, "git": git_revision(), **environment()}
+            "dtype": dtype_name(model), "texts": texts, "epochs": epochs, "dev": len(dev), "seeds": seeds,
+            "levers": found, "git": git_revision(), **environment()}
 
 
 def _job(model: ModelConfig, epochs: int, seed: int, lever: dict[str, Any]) -> TrainingJob:
@@ -118,7 +118,9 @@ def _losses(job: TrainingJob, folder: Path, held_out: list[dict[str, Any]],
     place = torch.full((model.config.vocab_size,), -1)
     place[scored] = torch.arange(len(scored))
     totals, count = dict.fromkeys(OVER, 0.0), 0
-    for batch in _batches(rows, tokenizer.pad_token_id):
+    collate = TargetCollator(tokenizer.pad_token_id)
+    for start in range(0, len(rows), 4):
+        batch = collate(rows[start:start + 4])
         with torch.no_grad():
             logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
         labels = batch["labels"][batch["labels"] != IGNORE]
@@ -126,8 +128,3 @@ def _losses(job: TrainingJob, folder: Path, held_out: list[dict[str, Any]],
         totals["whole"] += functional.cross_entropy(logits, labels, reduction="sum").item()
         totals["rows"] += functional.cross_entropy(logits[:, scored], place[labels], reduction="sum").item()
     return {over: total / count for over, total in totals.items()}
-
-
-def _batches(rows: list[dict[str, list[int]]], pad: int) -> Iterator[dict[str, torch.Tensor]]:
-    collate = TargetCollator(pad)
-    return (collate(rows[start:start + 4]) for start in range(0, len(rows), 4))
