@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from giellm_utils.core.files import read_json
 from giellm_utils.models.packaged import PACKAGED
-from giellm_utils.models.products import has_bf16_instructions, WideLinear
+from giellm_utils.models.processor import fast_in_bf16
+from giellm_utils.models.products import WideLinear
 from giellm_utils.models.spec import ModelConfig, SCRATCH
 
 #: Linear modules that compute x W^T and nothing else.
@@ -45,15 +46,15 @@ GetTensor = Callable[[str], torch.Tensor]
 def dtype_for(spec: ModelConfig, *, full: bool = False) -> torch.dtype:
     """bfloat16 where that is fast here, else float32 (auto); or as the spec says.
 
-    Packaged models are in bfloat16 on every CPU, one arithmetic on all: their products are fast without bf16
-    instructions too (models.products). `full`: of a training of every weight, whose fp32 weights autocast
-    would copy to bf16: worth it with such instructions alone.
+    Packaged models are in bfloat16 on every CPU, one arithmetic on all: their products are fast where bf16 is
+    not, too (models.products). `full`: of a training of every weight, whose fp32 weights autocast would copy
+    to bf16: worth it where that is fast alone.
     """
     if spec.dtype != "auto":
         return getattr(torch, spec.dtype)
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    fast = has_bf16_instructions() or (spec.id in PACKAGED and not full)
+    fast = fast_in_bf16() or (spec.id in PACKAGED and not full)
     return torch.bfloat16 if fast and spec.id not in SCRATCH else torch.float32
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from giellm_utils.models.products import product
+from giellm_utils.models.products import product, widened
 from giellm_utils.models.weights import ACTIVATIONS, KNOWN, NORMS, Shape, shape_of
 
 
@@ -54,20 +54,21 @@ class _Group:
         self.ups = tuple(m.lora_B["default"].weight for m in modules)
         self.scale = modules[0].scaling["default"]
         inputs, rank = weights[0].shape[1], self.downs[0].shape[0]
-        self.inputs, tops = inputs, [0]
+        self.inputs, self.dtype, tops = inputs, weights[0].dtype, [0]
         for weight in weights:
             tops.append(tops[-1] + weight.shape[0])
         self.blocks = tuple((tops[i], tops[i + 1], i * rank, rank) for i in range(len(modules)))
-        self.wide = torch.zeros(tops[-1], inputs + rank * len(modules), dtype=weights[0].dtype,
-                                device=weights[0].device)
-        self.wide[:, :inputs] = torch.cat(weights)
+        wide = weights[0].new_zeros(tops[-1], inputs + rank * len(modules))
+        wide[:, :inputs] = torch.cat(weights)
+        self.wide = widened(wide)
 
     def tensors(self) -> tuple[Any, ...]:
         """What _StackedProduct takes after x, the adapters as they are now."""
         with torch.no_grad():
             for up, (top, bottom, at, rank) in zip(self.ups, self.blocks, strict=True):
-                self.wide[top:bottom, self.inputs + at:self.inputs + at + rank] = up * self.scale
-        low = torch.cat(self.downs).to(self.wide.dtype)
+                scaled = (up * self.scale).to(self.dtype)
+                self.wide[top:bottom, self.inputs + at:self.inputs + at + rank] = scaled
+        low = torch.cat(self.downs).to(self.dtype)
         return self.wide, low, self.blocks, self.scale, *self.ups
 
 
@@ -131,7 +132,7 @@ class StackedBody:
         batch, length = input_ids.shape
         with torch.autocast(input_ids.device.type, enabled=False):
             x = self.decoder.embed_tokens(input_ids)
-            x = x.to(self.layers[0][1][0].wide.dtype).view(batch * length, -1)
+            x = x.to(self.layers[0][1][0].dtype).view(batch * length, -1)
             positions = torch.arange(length, device=x.device)[None]
             looks = {kind: self._look(kind, x, positions) for kind in set(self.shape.kinds)}
             for kind, (norms, groups) in zip(self.shape.kinds, self.layers, strict=True):

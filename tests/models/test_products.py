@@ -1,4 +1,4 @@
-"""bf16 products are the same numbers on a processor without bf16 instructions."""
+"""bf16 products are the same numbers on a processor that is slow in bf16."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from giellm_utils.models.spec import ModelConfig
 from giellm_utils.training.loss import _FrozenHeadLoss, Buffers
 
 
-@pytest.fixture(params=[True, False], ids=["with bf16 instructions", "without"])
+@pytest.fixture(params=[True, False], ids=["fast in bf16", "slow"])
 def processor(request, monkeypatch):
-    monkeypatch.setattr(products, "has_bf16_instructions", lambda: request.param)
+    monkeypatch.setattr(products, "fast_in_bf16", lambda: request.param)
     return request.param
 
 
@@ -49,7 +49,7 @@ def test_a_product_is_rounded_once(processor, autocast):
 def test_a_product_of_the_decoder_is_rounded_once(processor):
     x, first, second = draw(3, 64), draw(8, 64, seed=1), draw(4, 64, seed=2)
     made = _Product(first, second)
-    # Without instructions a second copy in fp32; with them oneDNN's layout, where it knows this processor.
+    # Where bf16 is slow a second copy in fp32; elsewhere oneDNN's layout, where it knows this processor.
     assert (made.packed is None) is not (processor and torch.ops.mkldnn._is_mkldnn_bf16_supported())
     assert processor or made.weights[0].dtype == torch.float32
     wanted = rounded_once(x, torch.cat([first, second]).t())
@@ -62,7 +62,7 @@ def test_the_loss_over_the_output_layer_is_the_same(monkeypatch):
     found, seen, matmul = [], [], torch.Tensor.__matmul__
     monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: seen.append(a) or matmul(a, b))
     for native in (True, False):
-        monkeypatch.setattr(products, "has_bf16_instructions", lambda native=native: native)
+        monkeypatch.setattr(products, "fast_in_bf16", lambda native=native: native)
         states, rows = hidden.clone().requires_grad_(), trained.clone().requires_grad_()
         loss = _FrozenHeadLoss.apply(states, head, labels, rows, at, Buffers(), None)
         loss.backward()
@@ -95,7 +95,7 @@ def test_autocast_is_left_out_where_it_would_be_emulated(processor, monkeypatch)
     (ModelConfig(id="someone/a-model", dtype="bfloat16"), torch.bfloat16)])
 def test_auto_is_bf16_where_it_is_fast(spec, without, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(weights, "has_bf16_instructions", lambda: False)
+    monkeypatch.setattr(weights, "fast_in_bf16", lambda: False)
     assert weights.dtype_for(spec) == without
     full = torch.bfloat16 if spec.dtype == "bfloat16" else torch.float32
     assert weights.dtype_for(spec, full=True) == full, "copies of fp32 weights would be emulated"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from giellm_utils.core.plan_record import GIB, Memory, Method, Moment, Strategy
-from giellm_utils.models.products import has_bf16_instructions
+from giellm_utils.models.processor import fast_in_bf16
 from giellm_utils.training.loss import CHUNK
 from giellm_utils.training.planning.architecture import Architecture
 from giellm_utils.training.planning.trace import Passes
@@ -138,7 +138,7 @@ def _buffers(arch: Architecture, setting: Setting) -> float:
 
 def _widened(arch: Architecture, setting: Setting) -> float:
     """The scored rows in fp32, where their products are widened (models.products)."""
-    if not (setting.cpu and setting.bf16 and setting.method == "lora") or has_bf16_instructions():
+    if not (setting.cpu and setting.bf16 and setting.method == "lora") or fast_in_bf16():
         return 0
     return 4 * arch.hidden * (arch.vocabulary if setting.rows is None else setting.rows)
 

@@ -1,0 +1,66 @@
+"""Whether this CPU multiplies bf16 faster than fp32.
+
+Instructions for it do not say so: AMX is many times as fast, oneDNN's emulation without any several times as
+slow, and AVX512-BF16 is faster on some processors and slower on others (LOG.md). So there it is measured,
+once a machine: what is kept in the cache decides, or the same training would differ from start to start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from giellm_utils.core.errors import GiellmError
+from giellm_utils.core.files import read_json, write_json
+from giellm_utils.core.paths import cache_dir
+
+#: Of a product as large as a layer's: tokens, inputs, outputs; and how often each way is tried.
+SHAPE, TRIES = (256, 640, 1024), 9
+
+
+@cache
+def fast_in_bf16() -> bool:
+    """Whether bf16 products are to be made in bf16 here, and not in fp32 and rounded (models.products)."""
+    if torch.cpu._is_amx_tile_supported():
+        return True
+    return torch.cpu._is_avx512_bf16_supported() and _measured()
+
+
+def _measured() -> bool:
+    path = cache_dir() / "processors" / f"{_name()}.json"
+    try:
+        return bool(read_json(path)["fast_in_bf16"])
+    except (OSError, GiellmError, KeyError, TypeError):
+        fast = _faster()
+    with suppress(OSError, GiellmError):  # measured again next time
+        write_json(path, {"fast_in_bf16": fast})
+    return fast
+
+
+def _faster() -> bool:
+    """Whether the fastest of some products in bf16 beats the fastest that is widened and rounded."""
+    tokens, inputs, outputs = SHAPE
+    a, b = (torch.ones(shape, dtype=torch.bfloat16) for shape in ((tokens, inputs), (inputs, outputs)))
+    best = [float("inf")] * 2
+    for _ in range(TRIES):
+        for way, multiply in enumerate((lambda: a @ b, lambda: (a.float() @ b.float()).bfloat16())):
+            start = time.perf_counter()
+            multiply()
+            best[way] = min(best[way], time.perf_counter() - start)
+    return best[0] < best[1]
+
+
+def _name() -> str:
+    """This processor and this torch: the model and flags of the first core where Linux tells them."""
+    told = platform.processor()
+    with suppress(OSError):
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0]
+        told = "\n".join(line for line in first.splitlines()
+                         if line.split("\t")[0] in ("model name", "cpu family", "model", "stepping", "flags"))
+    return hashlib.sha256(f"{told}\n{torch.__version__}".encode()).hexdigest()[:16]
