@@ -34,10 +34,11 @@ def example(fmt: GiellmFormat, text: str, answer: Answer) -> Example:
     """An Answer without problems at level joint, with the places of its parts in text, prompt and output."""
     words = [word for word in locate(answer.items, text) if word and word.tail is None]
     head = fmt.mark(answer.label)
-    prompt_spans, at = [], len(text)
-    for piece in (*map(fmt.mark, fmt.task.text_labels), fmt.instructions):
+    prompt, prompt_spans, at = fmt.prompt(text, "joint"), [], len(text)
+    for piece in map(fmt.mark, fmt.task.text_labels):
         prompt_spans.append((at, at + len(piece)))
         at += len(piece)
+    prompt_spans.append((len(prompt) - len(fmt.instructions), len(prompt)))
     item_spans, at = [], len(head)
     for item in answer.items:
         first, *tail = map(fmt.escape, item.surfaces)
@@ -47,6 +48,6 @@ def example(fmt: GiellmFormat, text: str, answer: Answer) -> Example:
         if not tail:
             item_spans.append((start, at, item.label))
     return Example(
-        task=fmt.task.name, text=text, label=answer.label, prompt=fmt.prompt(text, "joint"),
+        task=fmt.task.name, text=text, label=answer.label, prompt=prompt,
         output=answer.raw, spans=[(w.span.start, w.span.end, w.label) for w in words],
         label_span=(0, len(head)), item_spans=item_spans, prompt_spans=prompt_spans)

@@ -11,6 +11,13 @@ Parts are joined with nothing between them:
 Words first, for the experiment: the same prompts, and the joint target with its levels the other way round,
 
     joint   {text}{options}{Instruction Words}   ->  {Instruction Word}:type;span:type;span<label>
+
+The text twice, after SLG's format (arXiv 2306.15978): the same targets, and between options and Instruction
+Words the text once more, so that a decoder, which reads from left to right, has seen all of it there:
+
+    joint   {text}{options}{text}{Instruction Words}
+    text    {text}{options}{text}
+    words   {text}{text}{Instruction Words}
 """
 
 from __future__ import annotations
@@ -38,13 +45,14 @@ NAMES = {"<>": "giellm", "‹>": "giellm-card"}
 
 class GiellmFormat(Format):
     """One task's format. `marks`: opening and closing mark around a text label, one character each;
-    `words_first`: a joint target ends with its label.
+    `words_first`: a joint target ends with its label; `twice`: a prompt holds the text twice.
 
-    `name` is that of NAMES, with "-words-first" where that is so; a format of other marks is in no
+    `name` is that of NAMES, with "-words-first" or "-twice" where that is so; a format of other marks is in no
     registry. Raises FormatError for marks that could not be told from the rest of a target.
     """
 
-    def __init__(self, task: Task, marks: str = "<>", *, words_first: bool = False) -> None:
+    def __init__(self, task: Task, marks: str = "<>", *, words_first: bool = False,
+                 twice: bool = False) -> None:
         super().__init__(task)
         if len(marks) != 2 or any(c in "\\:;" for c in marks):
             raise FormatError(f"marks must be two characters, none of them \\ : ;, not {marks!r}")
@@ -52,8 +60,9 @@ class GiellmFormat(Format):
             if any(c in label for c in marks):
                 raise FormatError(f"marks {marks!r} stand in text label {label!r} of task {task.name}; "
                                   "choose marks that no label holds")
-        self.name = NAMES.get(marks, f"giellm {marks}") + ("-words-first" if words_first else "")
-        self.words_first = words_first
+        self.name = (NAMES.get(marks, f"giellm {marks}") + ("-words-first" if words_first else "")
+                     + ("-twice" if twice else ""))
+        self.words_first, self.twice = words_first, twice
         self.open, self.close_mark = marks
         self.options = "".join(self.mark(label) for label in task.text_labels)
         self.instructions = "".join(p.instruction for p in task.parts)
@@ -80,15 +89,18 @@ class GiellmFormat(Format):
     def prompt(self, text: str, level: Level = "joint") -> str:
         """What the model reads; the text is never escaped."""
         options = "" if level == "words" else self.options
-        return text + options + ("" if level == "text" else self.instructions)
+        again = text if self.twice else ""
+        return text + options + again + ("" if level == "text" else self.instructions)
 
     def prompt_given(self, text: str, level: Level, given: Answer) -> str:
         """The prompt of a single level with the other one behind the text, as it stands in a target: for the
         words `{text}<label>{Instruction Words}`, for the text label `{text}{words}{options}`.
 
         Ours. Without a label in `given` its marks are empty. Raises FormatError for level joint, in which
-        nothing is left to be given.
+        nothing is left to be given, and where the text stands twice.
         """
+        if self.twice:
+            raise FormatError(f"format {self.name} has no prompt that gives a level; take format giellm")
         if level == "joint":
             raise FormatError("level joint asks for both levels, so none can be given; take text or words")
         if level == "words":

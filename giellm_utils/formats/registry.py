@@ -20,6 +20,7 @@ FORMATS: Mapping[str, Callable[[Task], Format]] = {
     "usa": UsaFormat,
     "oiellm": OiellmFormat,
     "giellm-words-first": lambda task: GiellmFormat(task, words_first=True),
+    "giellm-twice": lambda task: GiellmFormat(task, twice=True),
 }
 
 

@@ -127,7 +127,8 @@ class Extractor:
         in training."""
         fmt, task = self.formats[name], self.card.tasks[name]
         used = len(self.tokenizer([fmt.prompt("", level)]).input_ids[0]) + _SLACK
-        limit = self.card.context - task.budgets[level] - used
+        # Some formats give the text twice.
+        limit = (self.card.context - task.budgets[level] - used) // fmt.prompt("\0", level).count("\0")
         if limit < 16:
             raise ExtractionError(f"a context of {self.card.context} tokens leaves {limit} for the text of "
                                   f"task {name}; raise context or lower the budget in its {CARD}")

@@ -110,7 +110,7 @@ def answer_rightly(path) -> None:
 # -- the example ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["giellm", "giellm-card"])
+@pytest.mark.parametrize("name", ["giellm", "giellm-card", "giellm-twice"])
 def test_the_places_of_an_example_are_those_of_its_format(name):
     fmt = FORMATS[name](TASK)
     answer = fmt.parse(fmt.target(RECORD, "joint"), "joint", TEXT)

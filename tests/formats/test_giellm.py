@@ -166,6 +166,18 @@ def test_a_level_given_stands_behind_the_text_as_in_a_target():
         C.prompt_given("x", "joint", given)
 
 
+def test_the_text_twice_changes_prompts_alone():
+    fmt, record = GiellmFormat(SCNM, twice=True), Record("r", "scnm", "A。", "文芸", spans(("人名", 0, 1)))
+    assert [fmt.prompt(record.text, level) for level in ("joint", "text", "words")] == [
+        "A。<社会><文芸>A。固有表現抽出", "A。<社会><文芸>A。", "A。A。固有表現抽出"]
+    for level in LEVELS:
+        assert fmt.target(record, level) == C.target(record, level)
+        assert fmt.grammar(level, record.text, 2) == C.grammar(level, record.text, 2)
+    assert fmt.name == "giellm-twice"
+    with pytest.raises(FormatError, match="giellm-twice has no prompt that gives a level"):
+        fmt.prompt_given(record.text, "words", Answer("文芸"))
+
+
 def test_words_first_turns_the_levels_of_a_joint_target_alone():
     fmt = GiellmFormat(SCNM, words_first=True)
     record = Record("r", "scnm", "AはB<社会>。", "文芸", spans(("人名", 0, 1), ("地名", 2, 7)))

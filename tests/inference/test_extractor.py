@@ -15,6 +15,7 @@ import pytest
 from giellm_utils.core.schema import Item
 from giellm_utils.data.registry import TASKS
 from giellm_utils.formats.giellm import GiellmFormat
+from giellm_utils.formats.registry import make_format
 from giellm_utils.inference.constrained import Choice
 from giellm_utils.inference.extractor import _winner, confidences, ExtractionError, Extractor, WINDOW
 from giellm_utils.inference.results import ExtractedRelation
@@ -59,6 +60,17 @@ def test_two_thousand_mentions_of_one_name_come_back():
     assert model.decoder.calls == 1, "all pieces go to the decoder together, to fill its batches"
     blind = extractor(most=12, context=2048)
     assert len(next(blind.extract([text]))["scnm"].words) < 200, "what it was like without the lengths"
+
+
+def test_a_prompt_that_holds_the_text_twice_leaves_room_for_half_of_it():
+    once, twice = extractor(context=1024), extractor(context=1024)
+    twice.formats["scnm"] = make_format("giellm-twice", TASKS["scnm"])
+    for model in (once, twice):
+        list(model.extract(["東京の空は青く高い。" * 200]))
+    most = [max(len(model.formats["scnm"].prompt(r.text)) for r in model.decoder.requests)
+            for model in (once, twice)]
+    assert max(most) <= 1024 - once.card.tasks["scnm"].budgets["joint"]
+    assert len(twice.decoder.requests) > len(once.decoder.requests)
 
 
 def test_a_card_bounds_each_task_by_its_own_texts():
