@@ -28,9 +28,11 @@ def calibrate(
         batch_size: Annotated[int, typer.Option(min=1, help="Texts decoded at once.")] = 16,
         resamples: Annotated[int, typer.Option(min=10, help="Of the bootstrap over documents.")] = 2000,
         seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 42,
+        temperatures: Annotated[Path | None, typer.Option(
+            help="The report on dev of the same training: its temperatures first, then the report.")] = None,
         out: Annotated[Path, typer.Option(
             help="Folder in which RUN.json goes; its name says a condition that is not joint, data that were "
-            "given, and test.")] = Path("results") / FOLDER,
+            "given, test, and temperatures.")] = Path("results") / FOLDER,
         ) -> None:
     """Reliability of the confidences of text labels and words, and a temperature fitted on half of dev."""
     from giellm_utils.experiment import calibrate as engine
@@ -39,15 +41,17 @@ def calibrate(
     alone = (there / "summary.json").exists()
     subject = engine.of_training(there, data) if alone else engine.of_run(there, condition)
     name = engine.run_name(there, alone=alone)
+    warm = temperatures and engine.temperatures_of(temperatures, name, subject.training.condition)
     report = engine.calibrate(subject, name, split=checked_split(split), tasks=task or (), limit=limit,
-                              batch_size=batch_size, resamples=resamples, seed=seed, show=typer.echo)
+                              batch_size=batch_size, resamples=resamples, seed=seed, temperatures=warm,
+                              show=typer.echo)
     for dataset, found in report.tasks.items():
         for what, reliability in (("text label", found.label), ("words", found.words)):
             if reliability:
                 typer.echo(f"{dataset}, {what}: {sentence(reliability)}")
     # A look at another condition, other data or test does not take the place of the report on dev.
     parts = (name, data if alone else "" if condition == "joint" else condition,
-             "" if split == "dev" else split)
+             "" if split == "dev" else split, "warmed" if warm else "")
     typer.echo(paths.shown(engine.write_report(out / f"{'-'.join(filter(None, parts))}.json", report)))
 
 

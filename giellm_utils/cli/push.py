@@ -29,6 +29,8 @@ def push(folder: Annotated[Path, typer.Argument(help="A training: runs/NAME/join
              help="Its name as the Hub has it: apache-2.0, llama2.")] = None,
          without_tokenizer: Annotated[bool, typer.Option(
              "--without-tokenizer", help="An adapter alone; its tokenizer is the base model's.")] = False,
+         calibration: Annotated[Path | None, typer.Option(
+             help="A report of giellm calibrate on dev; its temperatures go into the card.")] = None,
          note: Annotated[str, typer.Option(help="What the card says below the scores.")] = "") -> None:
     """Show what would be published and why it may be or not; publish it with --upload.
 
@@ -41,7 +43,7 @@ def push(folder: Annotated[Path, typer.Argument(help="A training: runs/NAME/join
     from giellm_utils.models import hub_upload
 
     release = gather(folder, base=base, terms=terms or (), licence=licence,
-                     tokenizer=not without_tokenizer)
+                     tokenizer=not without_tokenizer, calibration=calibration)
     card = readme(release, hub_upload.check_repo(repo), note)
     files = {"README.md": card, "NOTICE.txt": notice(release), **release.files}
     typer.echo(f"{shown(release.training)} -> {repo} ({'public' if public else 'private'}, where it is new)")

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
 from giellm_utils.core.artifacts import Artifact, Score
 
 #: Folder below results/.
 FOLDER = "calibration"
+#: Temperatures of one task, by what is said.
+Temperatures = dict[Literal["label", "words"], float]
+#: A confidence of exactly 0 or 1 has no logit.
+_EDGE = 1e-6
+
+
+def warmed(confidence: float, temperature: float) -> float:
+    """A confidence at a temperature: its logit divided by it."""
+    sure = min(max(confidence, _EDGE), 1 - _EDGE)
+    return 1 / (1 + math.exp(-math.log(sure / (1 - sure)) / temperature))
 
 
 class Bin(Artifact):
@@ -33,6 +49,8 @@ class Temperature(Artifact):
     #: Mean negative log-likelihood of right and wrong there, in nats.
     loss_before: float
     loss_after: float
+    #: The temperature of all documents, which nothing here measures; None in reports of before it was made.
+    whole: float | None = None
 
 
 class Reliability(Artifact):
@@ -59,9 +77,24 @@ class TaskCalibration(Artifact):
     label: Reliability | None
     words: Reliability | None
 
+    @property
+    def worth(self) -> Temperatures:
+        """The temperatures of all documents, where that of one half lowered the loss of the other."""
+        both = (("label", self.label), ("words", self.words))
+        found = {what: said.temperature for what, said in both if said}
+        return {what: t.whole for what, t in found.items()
+                if t and t.whole and t.loss_after < t.loss_before}
+
+
+def temperatures_line(temperatures: Mapping[str, Temperatures]) -> str:
+    """Temperatures in words: `scnm words 2.17; tcree label 1.20, words 1.80`."""
+    return "; ".join(f"{task} " + ", ".join(f"{what} {t:.2f}" for what, t in found.items())
+                     for task, found in temperatures.items() if found)
+
 
 class CalibrationReport(Artifact):
-    """results/calibration/RUN.json: RUN-CONDITION off joint, RUN-SPLIT off dev."""
+    """results/calibration/RUN.json: RUN-CONDITION off joint, RUN-SPLIT off dev, and -warmed at
+    temperatures."""
 
     run: str
     condition: str
@@ -69,4 +102,6 @@ class CalibrationReport(Artifact):
     split: str
     seed: int
     resamples: int
+    #: At which confidences were taken, by task, before any of this was measured.
+    temperatures: dict[str, Temperatures] = Field(default_factory=dict)
     tasks: dict[str, TaskCalibration]

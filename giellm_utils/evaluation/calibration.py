@@ -13,17 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, logit
 
-from giellm_utils.core.calibration_report import Bin, Reliability, Temperature
+from giellm_utils.core.calibration_report import Bin, Reliability, Temperature, warmed
 from giellm_utils.data.splits import text_sha1
 from giellm_utils.evaluation.bootstrap import ratio, sums_intervals
 
 BINS = 10
 #: Temperatures looked among: what fits only beyond them has nothing to tell right from wrong by.
 COLDEST, HOTTEST = 0.05, 20.0
-#: A confidence of exactly 1 has no logit.
-_EDGE = 1e-6
 
 
 class Said(NamedTuple):
@@ -72,14 +69,9 @@ def _statistics(sums: np.ndarray) -> np.ndarray:
 # -- temperature -----------------------------------------------------------------------------------
 
 
-def warmed(confidence: np.ndarray, temperature: float) -> np.ndarray:
-    """Confidences at a temperature: their logits divided by it."""
-    return expit(logit(np.clip(confidence, _EDGE, 1 - _EDGE)) / temperature)
-
-
 def loss(said: Sequence[Said], temperature: float = 1.0) -> float:
     """Mean negative log-likelihood of right and wrong, in nats."""
-    sure = warmed(np.array([s.confidence for s in said]), temperature)
+    sure = np.array([warmed(s.confidence, temperature) for s in said])
     return float(-np.mean(np.log(np.where([s.right for s in said], sure, 1 - sure))))
 
 
@@ -101,9 +93,8 @@ def _temperature(said: Sequence[Said], texts: Sequence[str], *, resamples: int, 
     if not half or not other:
         return None
     value = fitted(half)
-    sure = warmed(np.array([s.confidence for s in other]), value)
-    then = [s._replace(confidence=float(c)) for s, c in zip(other, sure, strict=True)]
+    then = [s._replace(confidence=warmed(s.confidence, value)) for s in other]
     before, after = (sums_intervals(bin_sums(rows, len(kept)), _statistics, resamples=resamples,
                                     seed=seed)[-1] for rows in (other, then))
     return Temperature(value=value, fitted=len(learned), measured=len(kept), before=before, after=after,
-                       loss_before=loss(other), loss_after=loss(other, value))
+                       loss_before=loss(other), loss_after=loss(other, value), whole=fitted(said))

@@ -6,13 +6,13 @@ They are those of `giellm extract`: constrained decoding, texts cut and put toge
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TYPE_CHECKING
 
 from giellm_utils.core import artifacts
 from giellm_utils.core.artifacts import FILES, INSPECT, ProvenanceFile, TRAIN, Training, TrainingsFile
-from giellm_utils.core.calibration_report import CalibrationReport, TaskCalibration
+from giellm_utils.core.calibration_report import CalibrationReport, TaskCalibration, Temperatures
 from giellm_utils.core.conditions import folder, get_condition
 from giellm_utils.core.files import read_jsonl, StorageError
 from giellm_utils.core.paths import runs_dir, shown
@@ -44,10 +44,12 @@ class Subject(NamedTuple):
 
 def calibrate(subject: Subject, name: str, *, split: Split = "dev", tasks: Sequence[str] = (),
               limit: int | None = None, batch_size: int = 16, resamples: int, seed: int,
+              temperatures: Mapping[str, Temperatures] | None = None,
               show: Show = print) -> CalibrationReport:
     """The report on one training, under `name`.
 
-    `tasks`: all of the model's where there are none; `limit`: documents of each, the first by text hash.
+    `tasks`: all of the model's where there are none; `limit`: documents of each, the first by text hash;
+    `temperatures`: at which its confidences are taken, by task (`temperatures_of`).
     On dev a temperature is fitted too. Raises StageError for a training on `split`, one that answers text and
     words apart, a split without documents and a model without probabilities; BundleError, FormatError as
     opening the model does; ExtractionError for a placebo, whose labels are made up.
@@ -62,6 +64,7 @@ def calibrate(subject: Subject, name: str, *, split: Split = "dev", tasks: Seque
         raise StageError(f"{shown(subject.folder)} was trained as {condition.name}, which answers text and "
                          "words apart; calibrate a training of one answer, such as joint, text or words")
     extractor = Extractor.from_pretrained(subject.folder, tasks=list(tasks) or None, batch_size=batch_size)
+    extractor.card = extractor.card.at(temperatures or {})
     level = condition.scored
     found = {}
     for task in extractor.formats:
@@ -73,7 +76,24 @@ def calibrate(subject: Subject, name: str, *, split: Split = "dev", tasks: Seque
         found[task] = _task(extractor, task, level, mine, fit=split == "dev", resamples=resamples, seed=seed)
     used = ProvenanceFile({task: subject.provenance[task] for task in found})
     return CalibrationReport(run=name, condition=subject.training.condition, split=split, seed=seed,
-                             resamples=resamples, source=source_line(used, [subject.training]), tasks=found)
+                             resamples=resamples, source=source_line(used, [subject.training]),
+                             temperatures=dict(temperatures or {}), tasks=found)
+
+
+def temperatures_of(path: Path, name: str, condition: str) -> dict[str, Temperatures]:
+    """What the report in `path`, made on dev of the training `name`, says that its confidences are to be
+    taken at: of each task the temperatures that lowered the loss of the half that they were not fitted on.
+
+    Raises StageError for a report on another training or split, and one that was made at temperatures.
+    """
+    report = artifacts.read(path, CalibrationReport)
+    if (report.run, report.condition) != (name, condition):
+        raise StageError(f"{shown(path)} is the report on {report.condition} of {report.run}, not on "
+                         f"{condition} of {name}; give that one's, which giellm calibrate makes")
+    if report.split != "dev" or report.temperatures:
+        raise StageError(f"{shown(path)} holds no temperatures: it was made on {report.split}"
+                         f"{' at those of another' if report.temperatures else ''}; give the report on dev")
+    return {task: found.worth for task, found in report.tasks.items() if found.worth}
 
 
 def of_run(run: Path, condition: str = "joint") -> Subject:

@@ -20,6 +20,7 @@ from giellm_utils.core import artifacts
 from giellm_utils.core.artifacts import EVALUATE, Provenance, ScoresFile, SystemScores, TRAIN, Training
 from giellm_utils.core.files import read_json, sha256, write_bytes
 from giellm_utils.core.paths import shown
+from giellm_utils.experiment.calibrate import run_name, temperatures_of
 from giellm_utils.experiment.manifest import Manifest, read_manifest
 from giellm_utils.models.base_terms import base_terms, BaseTerms
 from giellm_utils.models.bundle import CARD, Card, read_card
@@ -62,14 +63,15 @@ class Release:
             raise PushError(f"{shown(self.training)} may not be published: {self.against[0]}")
 
 
-def gather(folder: Path, *, base: str | None = None, terms: Sequence[Path] = (),
-           licence: str | None = None, tokenizer: bool = True) -> Release:
+def gather(folder: Path, *, base: str | None = None, terms: Sequence[Path] = (), licence: str | None = None,
+           tokenizer: bool = True, calibration: Path | None = None) -> Release:
     """Everything of the training in `folder` (runs/NAME/CONDITION/TASK/seed-N) that would be published, but
     for README.md and NOTICE.txt (release_card), and what speaks against it.
 
     `base`: what the base model is called on the Hub, where it was a folder; `terms`, `licence`: the text and
-    the name of its licence, where they are not known; `tokenizer`: whether it goes along with an adapter.
-    Raises PushError where there is no finished training, and for a tokenizer that the base model has not.
+    the name of its licence, where they are not known; `tokenizer`: whether it goes along with an adapter;
+    `calibration`: the report on dev whose temperatures the card is to say. Raises PushError where there is no
+    finished training, and for a tokenizer that the base model has not; StageError for another one's report.
     """
     training = folder.parent if folder.name == "model" else folder
     model = training / "model"
@@ -83,6 +85,9 @@ def gather(folder: Path, *, base: str | None = None, terms: Sequence[Path] = (),
     if missing := [path for path in terms if not path.is_file()]:
         raise PushError(f"--terms {missing[0]}: no such file; give the text of the base model's licence")
     run, manifest = _stage_03(training)
+    if calibration is not None:
+        name = run_name(run or training, alone=run is None)
+        card = card.at(temperatures_of(calibration, name, card.condition))
     origin = base_terms(card.base, terms, licence)
     origin = origin._replace(owner=base or origin.owner)
     # All of the run's: the manifest vouches for the weights, not for what the card says of their tasks.
@@ -183,10 +188,8 @@ def _whole(path: Path) -> Path:
 def _without_folders(path: Path, card: Card, base: str) -> Path | bytes:
     """A file as it goes out: the base model by its name, not by the folder where it lay here."""
     if path.name == CARD:
-        if card.base.id == base:
-            return path
         named = card.model_copy(update={"base": card.base.model_copy(update={"id": base})})
-        return _json(named.model_dump(mode="json"))
+        return path if named == read_card(path.parent) else _json(named.model_dump(mode="json"))
     if path.suffix != ".json" or path.name == "tokenizer.json":
         return path
     data = read_json(path)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import yaml
 
 from giellm_utils.core.artifacts import Score
+from giellm_utils.core.calibration_report import temperatures_line
 from giellm_utils.core.conditions import CONDITIONS
 from giellm_utils.core.settings import load_yaml
 from giellm_utils.core.sources import METHODS
@@ -98,13 +99,15 @@ def _training(release: Release) -> str:
 
 
 def _scores(release: Release) -> str:
+    warm = temperatures_line({name: task.temperatures for name, task in release.card.tasks.items()})
+    sure = f"\nIts confidences are said at temperatures that were fitted on dev: {warm}.\n" if warm else ""
     if not release.scores:
-        return "This model was not scored.\n"
+        return f"This model was not scored.\n{sure}"
     rows = [(task, *(_cell(found.all.get(metric)) for metric in SCORED), str(found.n))
             for task, found in release.scores.items()]
     return (table(("task", *SCORED.values(), "n"), rows)
             + "\nPer cent on the test split of the data above, with 95 % bootstrap intervals over documents; "
-              "one seed.\n")
+              f"one seed.\n{sure}")
 
 
 def _cell(score: Score | None) -> str:

@@ -47,8 +47,8 @@ class GiellmFormat(Format):
     """One task's format. `marks`: opening and closing mark around a text label, one character each;
     `words_first`: a joint target ends with its label; `twice`: a prompt holds the text twice.
 
-    `name` is that of NAMES, with "-words-first" or "-twice" where that is so; a format of other marks is in no
-    registry. Raises FormatError for marks that could not be told from the rest of a target.
+    `name` is that of NAMES, with "-words-first" or "-twice" where that is so; a format of other marks is in
+    no registry. Raises FormatError for marks that could not be told from the rest of a target.
     """
 
     def __init__(self, task: Task, marks: str = "<>", *, words_first: bool = False,

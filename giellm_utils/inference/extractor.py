@@ -11,8 +11,9 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
+from giellm_utils.core.calibration_report import Temperatures, warmed
 from giellm_utils.core.conditions import CONDITIONS
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.schema import Level, Span, Word
@@ -199,7 +200,8 @@ class Extractor:
         results = []
         for name in names:
             mine = sorted((pair for pair in done if pair[0].task == name), key=lambda pair: pair[0].start)
-            results.append(_together(text, self.formats[name], level, mine))
+            results.append(_together(text, self.formats[name], level, mine,
+                                     self.card.tasks[name].temperatures))
         parts = {name: self.formats[name].task.parts for name in names}
         return Extraction(index, text, tuple(results), {
             name: tuple(label for part in parts[name] for label in part.labels) for name in names})
@@ -223,8 +225,12 @@ def confidences(fmt: Format, output: Mapping[str, Any], level: Level) -> tuple[S
     return places.label and product(places.label), [product(place) for place in places.items]
 
 
-def _together(text: str, fmt: Format, level: Level, done: Sequence[_Done]) -> TaskExtraction:
+def _together(text: str, fmt: Format, level: Level, done: Sequence[_Done],
+              temperatures: Temperatures) -> TaskExtraction:
     """One result from the outputs of a text's pieces, in their order."""
+    def said(sure: Sure, what: Literal["label", "words"]) -> Sure:
+        return sure if sure is None or what not in temperatures else warmed(sure, temperatures[what])
+
     votes: dict[str, list[tuple[int, Sure]]] = defaultdict(list)
     words: dict[Word, Sure] = {}
     problems = []
@@ -234,12 +240,13 @@ def _together(text: str, fmt: Format, level: Level, done: Sequence[_Done]) -> Ta
         problems += answer.problems
         label_sure, items_sure = confidences(fmt, output, level)
         if answer.label is not None:
-            votes[answer.label].append((len(piece), label_sure))
+            votes[answer.label].append((len(piece), said(label_sure, "label")))
         for w, sure in zip(locate(answer.items, piece), items_sure, strict=True):
             if w and w.label in fmt.task.part(w.kind).labels:
                 word = Word(w.kind, w.label, *(Span(s.start + job.start, s.end + job.start) for s in w.spans))
                 # An item said twice says nothing new.
-                words[word] = max((x for x in (sure, words.get(word)) if x is not None), default=None)
+                both = said(sure, "words"), words.get(word)
+                words[word] = max((x for x in both if x is not None), default=None)
     label, sure = _winner(votes)
     ordered = [w for part in fmt.task.parts
                for w in sorted((w for w in words if w.kind == part.kind), key=lambda w: w.order)]

@@ -15,6 +15,7 @@ from typing import Any, Literal, TYPE_CHECKING
 from pydantic import Field, model_validator, ValidationError
 
 from giellm_utils.core.artifacts import TaskSpec
+from giellm_utils.core.calibration_report import Temperatures
 from giellm_utils.core.conditions import Condition
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.files import read_json, write_json
@@ -71,6 +72,8 @@ class TaskCard(TaskSpec):
     max_items: dict[str, int]
     #: None where it is not known: such a model's texts are cut by its context alone.
     lengths: Lengths | None = None
+    #: At which its confidences are said; 1 where there is none.
+    temperatures: Temperatures = Field(default_factory=dict)
 
 
 class Card(Section):
@@ -100,6 +103,12 @@ class Card(Section):
                     raise ValueError(f"task {name}: {what} of {', '.join(lacking)} must be given, "
                                      "and at least 1")
         return self
+
+    def at(self, temperatures: Mapping[str, Temperatures]) -> Card:
+        """The same with these temperatures, by task, and no others."""
+        return self.model_copy(update={"tasks": {
+            name: task.model_copy(update={"temperatures": dict(temperatures.get(name, {}))})
+            for name, task in self.tasks.items()}})
 
     def formats(self) -> dict[str, Format]:
         """The format of each task; raises GiellmError for a task that breaks its rules, an unknown format

@@ -7,7 +7,7 @@ from statistics import mean, median
 from typing import Any
 
 from giellm_utils.core.artifacts import Score
-from giellm_utils.core.calibration_report import CalibrationReport
+from giellm_utils.core.calibration_report import CalibrationReport, temperatures_line
 from giellm_utils.core.calibration_report import FOLDER as CALIBRATION
 from giellm_utils.core.chaos_record import ChaosFile, CLOSE, CONFIDENCES, DIGITS, KINDS
 from giellm_utils.evaluation.score import COMPARED
@@ -164,12 +164,17 @@ def calibration_table(result: Mapping[str, Any]) -> str:
             for task, both in report.tasks.items()
             for level, found in (("text label", both.label), ("words", both.words)) if found]
     documents = ", ".join(f"{both.documents:,} of {task}" for task, both in report.tasks.items())
+    warm = temperatures_line(report.temperatures)
+    head = ("dataset", "level", "n", "right", "mean confidence", "gap", "ECE",
+            "temperature", "ECE of the other half", "with the temperature")
+    wide = len(head) if report.split == "dev" else 7
     return (f"{report.source}. Run `{report.run}`, {report.condition}, documents of {report.split}: "
-            f"{documents}. Per cent with 95 % bootstrap intervals over documents; gap: mean confidence less "
-            "the share that is right. Expected calibration error (ECE) over ten bins of equal width; the "
-            "temperature is fitted on one half of the documents, the last two columns are of the other.\n\n"
-            + rows_to_markdown(("dataset", "level", "n", "right", "mean confidence", "gap", "ECE",
-                                "temperature", "ECE of the other half", "with the temperature"), rows))
+            f"{documents}{f'; confidences at temperatures fitted on dev: {warm}' if warm else ''}. Per cent "
+            "with 95 % bootstrap intervals over documents; gap: mean confidence less the share that is "
+            "right. Expected calibration error (ECE) over ten bins of equal width"
+            + ("; the temperature is fitted on one half of the documents, the last two columns are of the "
+               "other" if wide > 7 else "")
+            + ".\n\n" + rows_to_markdown(head[:wide], [row[:wide] for row in rows]))
 
 
 #: Folder below results/ -> the table of one of its files.

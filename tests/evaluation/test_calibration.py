@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
+from giellm_utils.core.calibration_report import TaskCalibration, temperatures_line, warmed
 from giellm_utils.evaluation import calibration
-from giellm_utils.evaluation.calibration import bin_sums, fitted, loss, reliability, Said, warmed
+from giellm_utils.evaluation.calibration import bin_sums, fitted, loss, reliability, Said
 
 HOW = {"resamples": 200, "seed": 1}
 
@@ -52,8 +53,9 @@ def test_an_interval_is_over_documents_not_over_what_they_say():
 def test_the_temperature_that_was_drawn_with_is_found():
     for temperature in (0.5, 1.0, 3.0):
         assert fitted(drawn(20_000, temperature)) == pytest.approx(temperature, rel=0.08)
-    sure = np.array([0.0, 0.2, 0.5, 1.0])
-    assert warmed(sure, 1.0) == pytest.approx(sure, abs=1e-5) and warmed(sure, 9.0)[2] == 0.5
+    for sure in (0.0, 0.2, 0.5, 1.0):
+        assert warmed(sure, 1.0) == pytest.approx(sure, abs=1e-5)
+        assert warmed(sure, 2.5) == pytest.approx(expit(logit(np.clip(sure, 1e-6, 1 - 1e-6)) / 2.5))
     assert loss([Said(0, 0.8, True), Said(0, 0.8, False)]) == pytest.approx(-np.log([0.8, 0.2]).mean())
 
 
@@ -68,6 +70,23 @@ def test_a_temperature_is_measured_on_documents_that_it_was_not_fitted_on():
         turned = [s._replace(right=not s.right) if s.document in half else s for s in said]
         assert (reliability(turned, texts, **HOW).temperature.value == found.value) == same
     assert reliability(said[:1], names(2), **HOW).temperature is None, "one half holds nothing"
+
+
+def test_a_temperature_is_worth_it_where_it_helps_the_other_half():
+    better, texts = drawn(6_000, 3.0, texts=600), names(600)
+    good = reliability(better, texts, **HOW)
+    assert good.temperature.whole == pytest.approx(fitted(better))
+    order = sorted(range(600), key=lambda i: calibration.text_sha1(texts[i])[::-1])
+    worse = [s._replace(right=s.confidence > 0.5) if s.document in order[300:] else s for s in better]
+    bad = reliability(worse, texts, **HOW)
+    assert bad.temperature.loss_after > bad.temperature.loss_before
+    found = TaskCalibration(documents=600, label=bad, words=good)
+    assert found.worth == {"words": good.temperature.whole}
+    assert TaskCalibration(documents=600, label=None, words=None).worth == {}
+    old = good.model_copy(update={"temperature": good.temperature.model_copy(update={"whole": None})})
+    assert TaskCalibration(documents=600, label=old, words=None).worth == {}, "made before it was"
+    assert temperatures_line({"scnm": {"words": 2.168}, "tcree": {"label": 1.2, "words": 3}, "x": {}}) == (
+        "scnm words 2.17; tcree label 1.20, words 3.00")
 
 
 def test_sums_of_bins():

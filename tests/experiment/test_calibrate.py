@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -9,12 +10,23 @@ from typer.testing import CliRunner
 
 from giellm_utils.cli.main import app
 from giellm_utils.core import artifacts
-from giellm_utils.core.calibration_report import CalibrationReport
+from giellm_utils.core.artifacts import Score
+from giellm_utils.core.calibration_report import CalibrationReport, Temperature
 from giellm_utils.core.files import read_json, StorageError, write_json
 from giellm_utils.data.registry import load_dataset
-from giellm_utils.experiment.calibrate import calibrate, of_run, of_training, run_name, write_report
+from giellm_utils.experiment.calibrate import (
+    calibrate,
+    of_run,
+    of_training,
+    run_name,
+    temperatures_of,
+    write_report,
+)
 from giellm_utils.experiment.manifest import StageError
+from giellm_utils.experiment.release import gather
+from giellm_utils.experiment.release_card import readme
 from giellm_utils.inference.extractor import ExtractionError
+from giellm_utils.reporting.measurements import calibration_table
 from support.experiments import run_stages, write_profile
 
 HOW = {"resamples": 20, "seed": 1}
@@ -90,6 +102,67 @@ def test_a_report_gives_way_to_none_of_other_settings(runs, tmp_path):
     with pytest.raises(StorageError, match="another report .split was test, is dev"):
         write_report(tmp_path / "c" / "tiny-test.json", report.model_copy(update={"split": "dev"}))
     assert artifacts.read(tmp_path / "c" / "tiny-test.json", CalibrationReport) == report
+
+
+def temperature(*, helps: bool) -> Temperature:
+    score = Score(value=0.1, low=0.1, high=0.1, n=4)
+    return Temperature(value=2.0, fitted=2, measured=2, before=score, after=score, loss_before=0.5,
+                       loss_after=0.4 if helps else 0.6, whole=3.0)
+
+
+@pytest.fixture
+def on_dev(without_dev, tmp_path):
+    """A report on dev in which the temperature of labels helps and that of words does not."""
+    report = calibrate(of_run(without_dev), "tiny", **HOW, show=lambda line: None)
+    both = report.tasks["scnm"]
+    label = both.label.model_copy(update={"temperature": temperature(helps=True)})
+    words = label.model_copy(update={"temperature": temperature(helps=False)})
+    path = tmp_path / "tiny.json"
+    artifacts.write(path, report.model_copy(
+        update={"tasks": {"scnm": both.model_copy(update={"label": label, "words": words})}}))
+    return path
+
+
+def test_test_is_reported_on_at_the_temperatures_of_dev(on_dev, tmp_path):
+    assert temperatures_of(on_dev, "tiny", "joint") == {"scnm": {"label": 3.0}}
+
+    def said(*options: str):
+        done = CliRunner().invoke(app, ["calibrate", "tiny", "--resamples", "20", "--split", "test",
+                                        "--out", str(tmp_path / "c"), *options])
+        assert done.exit_code == 0, done.output
+
+    said()
+    said("--temperatures", str(on_dev))
+    raw, warm = (artifacts.read(tmp_path / "c" / f"tiny-test{end}.json", CalibrationReport)
+                 for end in ("", "-warmed"))
+    assert (raw.temperatures, warm.temperatures) == ({}, {"scnm": {"label": 3.0}})
+    before, after = (r.tasks["scnm"].label.confidence.value for r in (raw, warm))
+    assert abs(after - 0.5) < abs(before - 0.5), "nearer to a half"
+    assert raw.tasks["scnm"].words == warm.tasks["scnm"].words
+    assert "temperatures fitted on dev: scnm label 3.00" in calibration_table(warm.model_dump())
+    assert "temperature" not in calibration_table(raw.model_dump())
+
+
+def test_temperatures_are_those_of_the_very_training(on_dev, tmp_path):
+    for name, condition in (("other", "joint"), ("tiny", "text")):
+        with pytest.raises(StageError, match=f"the report on joint of tiny, not on {condition} of {name}"):
+            temperatures_of(on_dev, name, condition)
+    report = artifacts.read(on_dev, CalibrationReport)
+    for other in (report.model_copy(update={"split": "test"}),
+                  report.model_copy(update={"temperatures": {"scnm": {"label": 2.0}}})):
+        with pytest.raises(StageError, match="holds no temperatures: it was made on"):
+            temperatures_of(artifacts.write(tmp_path / "x.json", other), "tiny", "joint")
+
+
+def test_what_is_published_says_its_temperatures(on_dev, without_dev):
+    release = gather(without_dev / SEED, calibration=on_dev)
+    card = json.loads(release.files["giellm.json"])
+    assert card["tasks"]["scnm"]["temperatures"] == {"label": 3.0}
+    assert "said at temperatures that were fitted on dev: scnm label 3.00." in readme(release, "x/y").decode()
+    assert "temperatures" not in readme(gather(without_dev / SEED), "x/y").decode()
+    with pytest.raises(StageError, match="the report on joint of other"):
+        gather(without_dev / SEED, calibration=artifacts.write(
+            on_dev, artifacts.read(on_dev, CalibrationReport).model_copy(update={"run": "other"})))
 
 
 def test_no_path_of_a_machine_is_in_a_name(runs, tmp_path):

@@ -172,7 +172,8 @@ def test_every_registered_format_is_two_way_and_knows_its_name(name):
     assert fmt.levels == (("joint",) if name in PUBLISHED else LEVELS)
 
 
-OURS = [(name, task) for name in ("giellm", "giellm-card", "giellm-words-first", "giellm-twice") for task in TASKS]
+OURS = [(name, task) for name in ("giellm", "giellm-card", "giellm-words-first", "giellm-twice")
+        for task in TASKS]
 
 
 @pytest.mark.parametrize("name, task", [*DEFINED, *OURS])

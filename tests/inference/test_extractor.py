@@ -114,6 +114,17 @@ def test_confidences_are_products_over_the_tokens_that_write_what_they_are_of():
     assert confidences(fmt, {"output": "固有表現抽出:無い;", "choices": ()}, "words") == (None, [])
 
 
+def test_confidences_are_said_at_the_temperatures_of_the_card():
+    plain, warm, words = extractor("scnm", "tcree"), extractor("scnm", "tcree"), extractor("scnm")
+    warm.card = warm.card.at({"scnm": {"label": 3.0, "words": 2.0}})
+    words.card = words.card.at({"scnm": {"words": 2.0}})
+    raw, said, some = (next(model.extract(["東京と東京。"])) for model in (plain, warm, words))
+    assert said["scnm"].confidence == some["scnm"].confidence == raw["scnm"].confidence == 0.5, "the middle"
+    assert [w.confidence for w in said["scnm"].words] == pytest.approx([0.75, 2 / 3])
+    assert said["scnm"].words == some["scnm"].words and said["tcree"] == raw["tcree"]
+    assert warm.card.at({}) == plain.card, "and none that stood there before"
+
+
 def test_a_text_of_many_pieces_has_the_confidence_of_those_it_is_taken_from():
     text = "東京。" * 6 + "東" + "。" * 3
     model = extractor(characters=lengths(6))

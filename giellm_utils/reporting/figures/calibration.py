@@ -8,7 +8,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from giellm_utils.core.calibration_report import CalibrationReport, FOLDER, Reliability
+from giellm_utils.core.calibration_report import (
+    CalibrationReport,
+    FOLDER,
+    Reliability,
+    temperatures_line,
+)
 from giellm_utils.reporting.figures.style import BLUE, canvas, FAINT, GREEN, GREY, INK
 
 __all__ = ["draw", "FOLDER"]
@@ -25,7 +30,9 @@ def reliability(report: CalibrationReport) -> Figure:
     there, and below how many the bin holds. On the diagonal a confidence is what it says."""
     panels = [(task, level, found) for task, both in report.tasks.items()
               for level in LOOKS if (found := getattr(both, level))]
-    source = f"{report.source} · run {report.run}, {report.condition}, {report.split}"
+    warm = temperatures_line(report.temperatures)
+    source = (f"{report.source} · run {report.run}, {report.condition}, {report.split}"
+              + (f" · at temperatures fitted on dev: {warm}" if warm else ""))
     columns = min(2, max(1, len(panels)))
     rows = -(-len(panels) // columns)
     with canvas(4.6 * columns, 5.4 * rows + 0.8, "Confidence and what is right, per cent", source) as fig:
