@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from giellm_utils.models import processor
+
 # One thread: two OpenMP threads wait for each other whenever another process takes a core, and a toy
 # model that needs 1 s alone then needs up to 93 s.
 torch.set_num_threads(1)
@@ -21,6 +23,14 @@ ROOT = Path(__file__).resolve().parents[1]
 def session_cache(tmp_path_factory) -> Path:
     """A cache with nothing in it but what this session's tests build."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def processor_is_kept_there(session_cache):
+    """What is measured of the processor goes into that cache, whichever a test's own is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processor, "cache_dir", lambda: session_cache)
+        yield
 
 
 @pytest.fixture(scope="session")

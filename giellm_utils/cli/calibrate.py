@@ -29,21 +29,23 @@ def calibrate(
         resamples: Annotated[int, typer.Option(min=10, help="Of the bootstrap over documents.")] = 2000,
         seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 42,
         temperatures: Annotated[Path | None, typer.Option(
-            help="The report on dev of the same training: its temperatures first, then the report.")] = None,
+            help="Report on dev of the same training: take confidences at its temperatures. Not on "
+            "dev.")] = None,
         out: Annotated[Path, typer.Option(
             help="Folder in which RUN.json goes; its name says a condition that is not joint, data that were "
             "given, test, and temperatures.")] = Path("results") / FOLDER,
         ) -> None:
-    """Reliability of the confidences of text labels and words, and a temperature fitted on half of dev."""
+    """Reliability of the confidences of text labels and words, and a temperature: fitted on half of dev and
+    measured on the other, and on all of it for giellm push --calibration."""
     from giellm_utils.experiment import calibrate as engine
 
     there = paths.runs_dir() / run
     alone = (there / "summary.json").exists()
     subject = engine.of_training(there, data) if alone else engine.of_run(there, condition)
     name = engine.run_name(there, alone=alone)
-    warm = temperatures and engine.temperatures_of(temperatures, name, subject.training.condition)
+    taken_at = temperatures and engine.temperatures_of(temperatures, subject.folder)
     report = engine.calibrate(subject, name, split=checked_split(split), tasks=task or (), limit=limit,
-                              batch_size=batch_size, resamples=resamples, seed=seed, temperatures=warm,
+                              batch_size=batch_size, resamples=resamples, seed=seed, temperatures=taken_at,
                               show=typer.echo)
     for dataset, found in report.tasks.items():
         for what, reliability in (("text label", found.label), ("words", found.words)):
@@ -51,17 +53,19 @@ def calibrate(
                 typer.echo(f"{dataset}, {what}: {sentence(reliability)}")
     # A look at another condition, other data or test does not take the place of the report on dev.
     parts = (name, data if alone else "" if condition == "joint" else condition,
-             "" if split == "dev" else split, "warmed" if warm else "")
+             "" if split == "dev" else split, "temperatures" if taken_at else "")
     typer.echo(paths.shown(engine.write_report(out / f"{'-'.join(filter(None, parts))}.json", report)))
 
 
 def sentence(found: Reliability) -> str:
     """One level in a line; per cent, its 95 % intervals in brackets."""
-    error, warmed = found.error, found.temperature
+    error, temperature = found.error, found.temperature
     said = (f"{found.n} in {found.documents} documents, {100 * found.right.value:.1f} % right, mean "
             f"confidence {100 * found.confidence.value:.1f} %, expected calibration error "
             f"{100 * error.value:.1f} [{100 * error.low:.1f}, {100 * error.high:.1f}]")
-    if warmed:
-        said += (f"; temperature {warmed.value:.2f} takes it from {100 * warmed.before.value:.1f} to "
-                 f"{100 * warmed.after.value:.1f} on the other half")
+    if temperature:
+        said += (f"; temperature {temperature.value:.2f} takes it from {100 * temperature.before.value:.1f} "
+                 f"to {100 * temperature.after.value:.1f} on the other half")
+        if temperature.whole:
+            said += f"; that of all documents is {temperature.whole:.2f}"
     return said

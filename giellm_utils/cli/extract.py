@@ -45,7 +45,7 @@ def extract(
 
     A file's results go to OUT line by line; the same command goes on after a kill. Exit code 3: some
     lines were bad, see OUT.errors.jsonl. A confidence is the probability of the tokens that were chosen,
-    among those that the format allowed.
+    among those that the format allowed, at the temperature of the model's card where it gives one.
     """
     live, from_file = what == "-", out is not None or what.endswith(".jsonl")
     names = [t.strip() for t in tasks.split(",") if t.strip()]

@@ -139,6 +139,8 @@ class Training(Artifact):
     base: str
     method: Literal["lora", "full", "qlora"]
     dtype: str
+    #: Whether products in bf16 were made in fp32 and rounded (models.products); None where it was not kept.
+    widened: bool | None = None
     device: str
     processes: int
     batch_size: int

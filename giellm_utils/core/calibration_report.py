@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -12,13 +12,17 @@ from giellm_utils.core.artifacts import Artifact, Score
 
 #: Folder below results/.
 FOLDER = "calibration"
+#: Temperatures looked among: what fits only beyond them has nothing to tell right from wrong by.
+COLDEST, HOTTEST = 0.05, 20.0
 #: Temperatures of one task, by what is said.
-Temperatures = dict[Literal["label", "words"], float]
+Temperatures = dict[Literal["label", "words"], Annotated[float, Field(ge=COLDEST, le=HOTTEST)]]
 #: A confidence of exactly 0 or 1 has no logit.
 _EDGE = 1e-6
+#: So near to the end of the range a temperature was not found, but ran into it.
+_BESIDE = 1.01
 
 
-def warmed(confidence: float, temperature: float) -> float:
+def at_temperature(confidence: float, temperature: float) -> float:
     """A confidence at a temperature: its logit divided by it."""
     sure = min(max(confidence, _EDGE), 1 - _EDGE)
     return 1 / (1 + math.exp(-math.log(sure / (1 - sure)) / temperature))
@@ -36,8 +40,9 @@ class Bin(Artifact):
 
 
 class Temperature(Artifact):
-    """One number t, fitted on one half of the documents and measured on the other: a confidence p becomes
-    1 / (1 + exp(-logit(p) / t)). Above 1 it takes confidences towards a half."""
+    """One number t, at which a confidence p becomes 1 / (1 + exp(-logit(p) / t)); above 1 it takes
+    confidences towards a half. `value` is fitted on one half of the documents and measured on the other,
+    `whole` fitted on all of them and measured by nothing: it is what a released card says."""
 
     value: float
     #: Documents of each half.
@@ -49,7 +54,7 @@ class Temperature(Artifact):
     #: Mean negative log-likelihood of right and wrong there, in nats.
     loss_before: float
     loss_after: float
-    #: The temperature of all documents, which nothing here measures; None in reports of before it was made.
+    #: None in reports of before it was made.
     whole: float | None = None
 
 
@@ -78,12 +83,14 @@ class TaskCalibration(Artifact):
     words: Reliability | None
 
     @property
-    def worth(self) -> Temperatures:
-        """The temperatures of all documents, where that of one half lowered the loss of the other."""
+    def helpful(self) -> Temperatures:
+        """The temperatures of all documents, where that of one half lowered the loss of the other and neither
+        ran into an end of the range."""
         both = (("label", self.label), ("words", self.words))
         found = {what: said.temperature for what, said in both if said}
         return {what: t.whole for what, t in found.items()
-                if t and t.whole and t.loss_after < t.loss_before}
+                if t and t.whole and t.loss_after < t.loss_before
+                and all(_BESIDE * COLDEST < value < HOTTEST / _BESIDE for value in (t.value, t.whole))}
 
 
 def temperatures_line(temperatures: Mapping[str, Temperatures]) -> str:
@@ -93,8 +100,8 @@ def temperatures_line(temperatures: Mapping[str, Temperatures]) -> str:
 
 
 class CalibrationReport(Artifact):
-    """results/calibration/RUN.json: RUN-CONDITION off joint, RUN-SPLIT off dev, and -warmed at
-    temperatures."""
+    """results/calibration/RUN.json: RUN-CONDITION off joint, RUN-SPLIT off dev, and
+    -temperatures at some."""
 
     run: str
     condition: str
@@ -102,6 +109,8 @@ class CalibrationReport(Artifact):
     split: str
     seed: int
     resamples: int
+    #: Of the model (experiment.calibrate.weights_of), None where it was not kept.
+    weights: str | None = None
     #: At which confidences were taken, by task, before any of this was measured.
     temperatures: dict[str, Temperatures] = Field(default_factory=dict)
     tasks: dict[str, TaskCalibration]

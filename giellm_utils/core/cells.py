@@ -67,6 +67,8 @@ class Cell(Artifact):
     decoding_seconds: dict[Decoding, float]
     #: Of the weights and products of training and decoding; None in cells made before it was kept.
     dtype: Dtype | None = None
+    #: Whether products in bf16 were made in fp32 and rounded; None likewise.
+    widened: bool | None = None
     machine: str
     git: str
     ids: list[str]

@@ -29,7 +29,7 @@ class Memory(Artifact):
     parameters: int
     gradients: int
     optimizer: int
-    #: bf16 copies of fp32 weights (autocast), and those of the stacked products.
+    #: bf16 copies of fp32 weights (autocast), and those of the stacked products (in fp32 where bf16 is slow).
     copies: int
     #: Weights of other devices' shards that are here for a while, and their unsharded gradients.
     gathered: int

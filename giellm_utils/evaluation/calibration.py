@@ -14,13 +14,18 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from giellm_utils.core.calibration_report import Bin, Reliability, Temperature, warmed
+from giellm_utils.core.calibration_report import (
+    at_temperature,
+    Bin,
+    COLDEST,
+    HOTTEST,
+    Reliability,
+    Temperature,
+)
 from giellm_utils.data.splits import text_sha1
 from giellm_utils.evaluation.bootstrap import ratio, sums_intervals
 
 BINS = 10
-#: Temperatures looked among: what fits only beyond them has nothing to tell right from wrong by.
-COLDEST, HOTTEST = 0.05, 20.0
 
 
 class Said(NamedTuple):
@@ -71,7 +76,7 @@ def _statistics(sums: np.ndarray) -> np.ndarray:
 
 def loss(said: Sequence[Said], temperature: float = 1.0) -> float:
     """Mean negative log-likelihood of right and wrong, in nats."""
-    sure = np.array([warmed(s.confidence, temperature) for s in said])
+    sure = np.array([at_temperature(s.confidence, temperature) for s in said])
     return float(-np.mean(np.log(np.where([s.right for s in said], sure, 1 - sure))))
 
 
@@ -93,7 +98,7 @@ def _temperature(said: Sequence[Said], texts: Sequence[str], *, resamples: int, 
     if not half or not other:
         return None
     value = fitted(half)
-    then = [s._replace(confidence=warmed(s.confidence, value)) for s in other]
+    then = [s._replace(confidence=at_temperature(s.confidence, value)) for s in other]
     before, after = (sums_intervals(bin_sums(rows, len(kept)), _statistics, resamples=resamples,
                                     seed=seed)[-1] for rows in (other, then))
     return Temperature(value=value, fitted=len(learned), measured=len(kept), before=before, after=after,

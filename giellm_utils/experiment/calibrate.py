@@ -5,6 +5,7 @@ They are those of `giellm extract`: constrained decoding, texts cut and put toge
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from giellm_utils.core import artifacts
 from giellm_utils.core.artifacts import FILES, INSPECT, ProvenanceFile, TRAIN, Training, TrainingsFile
 from giellm_utils.core.calibration_report import CalibrationReport, TaskCalibration, Temperatures
 from giellm_utils.core.conditions import folder, get_condition
-from giellm_utils.core.files import read_jsonl, StorageError
+from giellm_utils.core.files import read_jsonl, sha256, StorageError
 from giellm_utils.core.paths import runs_dir, shown
 from giellm_utils.core.schema import Level, Record, Span, Split, Word
 from giellm_utils.core.settings import load_yaml
@@ -56,6 +57,9 @@ def calibrate(subject: Subject, name: str, *, split: Split = "dev", tasks: Seque
     """
     from giellm_utils.inference.extractor import Extractor
 
+    if temperatures and split == "dev":
+        raise StageError("temperatures were fitted on dev, which says nothing of how well they do; measure "
+                         "them on another split, with --split test")
     if split in subject.splits:
         raise StageError(f"{shown(subject.folder)} was trained on {split} too, where its confidences say "
                          "nothing of other texts; calibrate one made with training.splits=[train]")
@@ -64,7 +68,7 @@ def calibrate(subject: Subject, name: str, *, split: Split = "dev", tasks: Seque
         raise StageError(f"{shown(subject.folder)} was trained as {condition.name}, which answers text and "
                          "words apart; calibrate a training of one answer, such as joint, text or words")
     extractor = Extractor.from_pretrained(subject.folder, tasks=list(tasks) or None, batch_size=batch_size)
-    extractor.card = extractor.card.at(temperatures or {})
+    extractor.card = extractor.card.with_temperatures(temperatures or {})
     level = condition.scored
     found = {}
     for task in extractor.formats:
@@ -77,23 +81,35 @@ def calibrate(subject: Subject, name: str, *, split: Split = "dev", tasks: Seque
     used = ProvenanceFile({task: subject.provenance[task] for task in found})
     return CalibrationReport(run=name, condition=subject.training.condition, split=split, seed=seed,
                              resamples=resamples, source=source_line(used, [subject.training]),
-                             temperatures=dict(temperatures or {}), tasks=found)
+                             weights=weights_of(subject.folder), tasks=found,
+                             temperatures={k: v for k, v in (temperatures or {}).items() if k in found})
 
 
-def temperatures_of(path: Path, name: str, condition: str) -> dict[str, Temperatures]:
-    """What the report in `path`, made on dev of the training `name`, says that its confidences are to be
-    taken at: of each task the temperatures that lowered the loss of the half that they were not fitted on.
+def weights_of(training: Path) -> str:
+    """SHA-256 over the SHA-256 of the files of weights that a training left."""
+    found = sorted((training / "model").glob("*.safetensors"))
+    return hashlib.sha256("".join(map(sha256, found)).encode()).hexdigest()
 
-    Raises StageError for a report on another training or split, and one that was made at temperatures.
+
+def temperatures_of(path: Path, training: Path) -> dict[str, Temperatures]:
+    """What the report in `path`, made on dev of the training in this folder, says that its confidences are to
+    be taken at: of each task the temperatures that lowered the loss of the half that they were not fitted on.
+
+    Raises StageError for a report on other weights or another split, and for one without such temperatures.
     """
+    if not path.is_file():
+        raise StageError(f"{path}: no such file; give a report of giellm calibrate on dev")
     report = artifacts.read(path, CalibrationReport)
-    if (report.run, report.condition) != (name, condition):
-        raise StageError(f"{shown(path)} is the report on {report.condition} of {report.run}, not on "
-                         f"{condition} of {name}; give that one's, which giellm calibrate makes")
-    if report.split != "dev" or report.temperatures:
-        raise StageError(f"{shown(path)} holds no temperatures: it was made on {report.split}"
-                         f"{' at those of another' if report.temperatures else ''}; give the report on dev")
-    return {task: found.worth for task, found in report.tasks.items() if found.worth}
+    if report.split != "dev":
+        raise StageError(f"{shown(path)} is a report on {report.split}, where no temperature is fitted; give "
+                         "the one on dev")
+    if report.weights != weights_of(training):
+        raise StageError(f"{shown(path)} is not the report on the weights in {shown(training)}; run giellm "
+                         "calibrate on these")
+    if not (found := {task: both.helpful for task, both in report.tasks.items() if both.helpful}):
+        raise StageError(f"{shown(path)} holds no temperature that lowered the loss of the documents that it "
+                         "was not fitted on; go without")
+    return found
 
 
 def of_run(run: Path, condition: str = "joint") -> Subject:

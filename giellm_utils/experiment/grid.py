@@ -352,7 +352,8 @@ def make(grid: Grid, address: Address, runs: Path, model: ModelConfig, show: Sho
         arm=address.stage.arm, seed=address.seed, split=grid.split, texts=len(learned),
         settings=wanted, steps=summary.steps, best_step=summary.best_step,
         seconds=summary.seconds, shared_by=len(datasets), decoding_seconds=spent,
-        dtype=summary.dtype, machine=f"{now.processors} x {now.processor}", git=git_revision())
+        dtype=summary.dtype, widened=summary.widened,
+        machine=f"{now.processors} x {now.processor}", git=git_revision())
 
 
 def _fit(system: FineTuned, address: Address, records: Sequence[Record], show: Show) -> Training:

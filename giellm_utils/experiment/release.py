@@ -20,7 +20,7 @@ from giellm_utils.core import artifacts
 from giellm_utils.core.artifacts import EVALUATE, Provenance, ScoresFile, SystemScores, TRAIN, Training
 from giellm_utils.core.files import read_json, sha256, write_bytes
 from giellm_utils.core.paths import shown
-from giellm_utils.experiment.calibrate import run_name, temperatures_of
+from giellm_utils.experiment.calibrate import temperatures_of
 from giellm_utils.experiment.manifest import Manifest, read_manifest
 from giellm_utils.models.base_terms import base_terms, BaseTerms
 from giellm_utils.models.bundle import CARD, Card, read_card
@@ -86,8 +86,7 @@ def gather(folder: Path, *, base: str | None = None, terms: Sequence[Path] = (),
         raise PushError(f"--terms {missing[0]}: no such file; give the text of the base model's licence")
     run, manifest = _stage_03(training)
     if calibration is not None:
-        name = run_name(run or training, alone=run is None)
-        card = card.at(temperatures_of(calibration, name, card.condition))
+        card = card.with_temperatures(temperatures_of(calibration, training))
     origin = base_terms(card.base, terms, licence)
     origin = origin._replace(owner=base or origin.owner)
     # All of the run's: the manifest vouches for the weights, not for what the card says of their tasks.

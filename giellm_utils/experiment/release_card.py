@@ -99,8 +99,8 @@ def _training(release: Release) -> str:
 
 
 def _scores(release: Release) -> str:
-    warm = temperatures_line({name: task.temperatures for name, task in release.card.tasks.items()})
-    sure = f"\nIts confidences are said at temperatures that were fitted on dev: {warm}.\n" if warm else ""
+    at = temperatures_line({name: task.temperatures for name, task in release.card.tasks.items()})
+    sure = f"\nIts confidences are said at temperatures that were fitted on dev: {at}.\n" if at else ""
     if not release.scores:
         return f"This model was not scored.\n{sure}"
     rows = [(task, *(_cell(found.all.get(metric)) for metric in SCORED), str(found.n))

@@ -100,7 +100,7 @@ class GiellmFormat(Format):
         nothing is left to be given, and where the text stands twice.
         """
         if self.twice:
-            raise FormatError(f"format {self.name} has no prompt that gives a level; take format giellm")
+            return super().prompt_given(text, level, given)
         if level == "joint":
             raise FormatError("level joint asks for both levels, so none can be given; take text or words")
         if level == "words":

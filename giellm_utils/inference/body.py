@@ -31,9 +31,9 @@ def body_of(model: Any, lean: bool = True) -> Body:
 class _Product:
     """x [T, K] -> [T, N], the weights [n, K] one below the other.
 
-    On a processor that computes in bf16 oneDNN's own layout is made once (a second copy of the weights),
+    Where bf16 is fast oneDNN's own layout is made once (a second copy of the weights),
     where it would else be made in every call: 10 to 50 % of the time, the fewer tokens the more; same bits.
-    On another one the second copy is in fp32 (models.products).
+    Elsewhere the second copy is in fp32 (models.products).
     """
 
     def __init__(self, *weights: torch.Tensor) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
-from giellm_utils.core.calibration_report import Temperatures, warmed
+from giellm_utils.core.calibration_report import at_temperature, Temperatures
 from giellm_utils.core.conditions import CONDITIONS
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.schema import Level, Span, Word
@@ -229,7 +229,7 @@ def _together(text: str, fmt: Format, level: Level, done: Sequence[_Done],
               temperatures: Temperatures) -> TaskExtraction:
     """One result from the outputs of a text's pieces, in their order."""
     def said(sure: Sure, what: Literal["label", "words"]) -> Sure:
-        return sure if sure is None or what not in temperatures else warmed(sure, temperatures[what])
+        return sure if sure is None or what not in temperatures else at_temperature(sure, temperatures[what])
 
     votes: dict[str, list[tuple[int, Sure]]] = defaultdict(list)
     words: dict[Word, Sure] = {}
@@ -240,18 +240,17 @@ def _together(text: str, fmt: Format, level: Level, done: Sequence[_Done],
         problems += answer.problems
         label_sure, items_sure = confidences(fmt, output, level)
         if answer.label is not None:
-            votes[answer.label].append((len(piece), said(label_sure, "label")))
+            votes[answer.label].append((len(piece), label_sure))
         for w, sure in zip(locate(answer.items, piece), items_sure, strict=True):
             if w and w.label in fmt.task.part(w.kind).labels:
                 word = Word(w.kind, w.label, *(Span(s.start + job.start, s.end + job.start) for s in w.spans))
                 # An item said twice says nothing new.
-                both = said(sure, "words"), words.get(word)
-                words[word] = max((x for x in both if x is not None), default=None)
+                words[word] = max((x for x in (sure, words.get(word)) if x is not None), default=None)
     label, sure = _winner(votes)
     ordered = [w for part in fmt.task.parts
                for w in sorted((w for w in words if w.kind == part.kind), key=lambda w: w.order)]
-    return TaskExtraction(fmt.task.name, level, label, sure,
-                          tuple(extracted(w, text, words[w]) for w in ordered),
+    return TaskExtraction(fmt.task.name, level, label, said(sure, "label"),
+                          tuple(extracted(w, text, said(words[w], "words")) for w in ordered),
                           any(o["truncated"] for _, o in done), tuple(problems), len(done))
 
 

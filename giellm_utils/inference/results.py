@@ -3,6 +3,7 @@
 A confidence is the product, over the tokens that write a text label or a word, of the token's probability
 among those that the grammar allowed there. So it is that of one spelling in tokens, and it knows nothing of
 words that were not written; a word's end is counted with what follows it, the end of a list with no word.
+Where the model's card gives temperatures (giellm calibrate, on dev), confidences are said at them.
 None where the decoder gives no probabilities: such a word or label is below no threshold.
 """
 

@@ -104,7 +104,7 @@ class Card(Section):
                                      "and at least 1")
         return self
 
-    def at(self, temperatures: Mapping[str, Temperatures]) -> Card:
+    def with_temperatures(self, temperatures: Mapping[str, Temperatures]) -> Card:
         """The same with these temperatures, by task, and no others."""
         return self.model_copy(update={"tasks": {
             name: task.model_copy(update={"temperatures": dict(temperatures.get(name, {}))})

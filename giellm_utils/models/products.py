@@ -1,9 +1,9 @@
 """Matrix products in bf16 that are fast on a CPU that multiplies fp32 faster, too.
 
-Without bf16 instructions oneDNN emulates them at a quarter of fp32's speed, with some they take 1.7 times as
-long (LOG.md). Widened to fp32 there, multiplied and rounded once, they are by construction the numbers of
-other processors but for the order of summation and the smallest numbers: a product of two bf16 is exact in
-fp32, and those sum in fp32 as well.
+Without bf16 instructions oneDNN emulates them at a quarter of fp32's speed; with AVX512-BF16 they can take
+1.7 times as long as in fp32 (models.processor, LOG.md). Widened to fp32 there, multiplied and rounded once,
+they are by construction the numbers of other processors but for the order of summation and the smallest
+numbers: a product of two bf16 is exact in fp32, and those sum in fp32 as well.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def schema_tokens(formats: Iterable[Format]) -> list[str]:
     found: dict[str, None] = {}
     for fmt in formats:
         if not isinstance(fmt, GiellmFormat):
-            raise ConfigError(f"training.single_tokens is made for formats giellm and giellm-card, not "
+            raise ConfigError(f"training.single_tokens is made for format giellm and its variants, not "
                               f"{fmt.name}; set it to false")
         task = fmt.task
         found |= dict.fromkeys(fmt.open + label for label in task.text_labels)

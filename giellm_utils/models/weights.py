@@ -54,8 +54,10 @@ def dtype_for(spec: ModelConfig, *, full: bool = False) -> torch.dtype:
         return getattr(torch, spec.dtype)
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    fast = fast_in_bf16() or (spec.id in PACKAGED and not full)
-    return torch.bfloat16 if fast and spec.id not in SCRATCH else torch.float32
+    if spec.id in SCRATCH:
+        return torch.float32
+    fast = (spec.id in PACKAGED and not full) or fast_in_bf16()
+    return torch.bfloat16 if fast else torch.float32
 
 
 def dtype_name(spec: ModelConfig, *, full: bool = False) -> str:

@@ -159,21 +159,22 @@ def calibration_table(result: Mapping[str, Any]) -> str:
             *(100 * v for v in (score.value, score.low, score.high)), s=sign)
 
     rows = [(task, level, f"{found.n:,}", said(found.right), said(found.confidence), said(found.gap, "+"),
-             said(found.error), *((f"{t.value:.2f}", said(t.before), said(t.after))
-                                  if (t := found.temperature) else (None, None, None)))
+             said(found.error), *((f"{t.value:.2f}", said(t.before), said(t.after),
+                                   f"{t.whole:.2f}" if t.whole else None)
+                                  if (t := found.temperature) else [None] * 4))
             for task, both in report.tasks.items()
             for level, found in (("text label", both.label), ("words", both.words)) if found]
     documents = ", ".join(f"{both.documents:,} of {task}" for task, both in report.tasks.items())
-    warm = temperatures_line(report.temperatures)
+    at = temperatures_line(report.temperatures)
     head = ("dataset", "level", "n", "right", "mean confidence", "gap", "ECE",
-            "temperature", "ECE of the other half", "with the temperature")
+            "temperature", "ECE of the other half", "with the temperature", "temperature of all")
     wide = len(head) if report.split == "dev" else 7
     return (f"{report.source}. Run `{report.run}`, {report.condition}, documents of {report.split}: "
-            f"{documents}{f'; confidences at temperatures fitted on dev: {warm}' if warm else ''}. Per cent "
+            f"{documents}{f'; confidences at temperatures fitted on dev: {at}' if at else ''}. Per cent "
             "with 95 % bootstrap intervals over documents; gap: mean confidence less the share that is "
             "right. Expected calibration error (ECE) over ten bins of equal width"
-            + ("; the temperature is fitted on one half of the documents, the last two columns are of the "
-               "other" if wide > 7 else "")
+            + ("; the temperature is fitted on one half of the documents, the two columns behind it are of "
+               "the other; the last is fitted on all, and measured by nothing here" if wide > 7 else "")
             + ".\n\n" + rows_to_markdown(head[:wide], [row[:wide] for row in rows]))
 
 

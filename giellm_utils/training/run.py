@@ -28,7 +28,7 @@ from giellm_utils.core.settings import ConfigError, load_yaml
 from giellm_utils.models.load import load_tokenizer, model_path
 from giellm_utils.models.packaged import PACKAGED, terms
 from giellm_utils.models.pieces import PieceIndex
-from giellm_utils.models.products import autocasts
+from giellm_utils.models.products import autocasts, widens
 from giellm_utils.models.spec import statement
 from giellm_utils.models.weights import dtype_for, dtype_name
 from giellm_utils.training import checkpoints, methods, seq2seq, sharded
@@ -112,7 +112,8 @@ def _summary(job: TrainingJob, folder: Path, trainer: TargetTrainer, plan: Sched
     return artifacts.Training(
         condition=job.condition, task=job.task, seed=job.seed, model=statement(job.model), base=job.model.id,
         method=config.method, dtype=dtype_name(job.model, full=config.method == "full"),
-        device=str(trainer.args.device),
+        widened=widens(torch.empty(0, dtype=dtype_for(job.model, full=config.method == "full"),
+                                   device=trainer.args.device)), device=str(trainer.args.device),
         processes=trainer.args.world_size, batch_size=plan.batch.total, sequences=len(rows),
         target_tokens=sum(sum(x != IGNORE for x in r["labels"]) for r in rows.rows),
         steps=trainer.state.global_step, planned_steps=plan.steps,

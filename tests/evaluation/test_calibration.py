@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from giellm_utils.core.calibration_report import TaskCalibration, temperatures_line, warmed
+from giellm_utils.core.calibration_report import at_temperature, TaskCalibration, temperatures_line
 from giellm_utils.evaluation import calibration
 from giellm_utils.evaluation.calibration import bin_sums, fitted, loss, reliability, Said
 
@@ -54,8 +54,8 @@ def test_the_temperature_that_was_drawn_with_is_found():
     for temperature in (0.5, 1.0, 3.0):
         assert fitted(drawn(20_000, temperature)) == pytest.approx(temperature, rel=0.08)
     for sure in (0.0, 0.2, 0.5, 1.0):
-        assert warmed(sure, 1.0) == pytest.approx(sure, abs=1e-5)
-        assert warmed(sure, 2.5) == pytest.approx(expit(logit(np.clip(sure, 1e-6, 1 - 1e-6)) / 2.5))
+        assert at_temperature(sure, 1.0) == pytest.approx(sure, abs=1e-5)
+        assert at_temperature(sure, 2.5) == pytest.approx(expit(logit(np.clip(sure, 1e-6, 1 - 1e-6)) / 2.5))
     assert loss([Said(0, 0.8, True), Said(0, 0.8, False)]) == pytest.approx(-np.log([0.8, 0.2]).mean())
 
 
@@ -81,10 +81,14 @@ def test_a_temperature_is_worth_it_where_it_helps_the_other_half():
     bad = reliability(worse, texts, **HOW)
     assert bad.temperature.loss_after > bad.temperature.loss_before
     found = TaskCalibration(documents=600, label=bad, words=good)
-    assert found.worth == {"words": good.temperature.whole}
-    assert TaskCalibration(documents=600, label=None, words=None).worth == {}
+    assert found.helpful == {"words": good.temperature.whole}
+    assert TaskCalibration(documents=600, label=None, words=None).helpful == {}
+    for value, whole in ((0.0501, 3.0), (3.0, 19.99)):
+        ended = good.temperature.model_copy(update={"value": value, "whole": whole})
+        assert not TaskCalibration(documents=600, label=good.model_copy(update={"temperature": ended}),
+                                   words=None).helpful, "it ran into an end of the range"
     old = good.model_copy(update={"temperature": good.temperature.model_copy(update={"whole": None})})
-    assert TaskCalibration(documents=600, label=old, words=None).worth == {}, "made before it was"
+    assert TaskCalibration(documents=600, label=old, words=None).helpful == {}, "made before it was"
     assert temperatures_line({"scnm": {"words": 2.168}, "tcree": {"label": 1.2, "words": 3}, "x": {}}) == (
         "scnm words 2.17; tcree label 1.20, words 3.00")
 

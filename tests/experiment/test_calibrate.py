@@ -123,8 +123,9 @@ def on_dev(without_dev, tmp_path):
     return path
 
 
-def test_test_is_reported_on_at_the_temperatures_of_dev(on_dev, tmp_path):
-    assert temperatures_of(on_dev, "tiny", "joint") == {"scnm": {"label": 3.0}}
+def test_test_is_reported_on_at_the_temperatures_of_dev(on_dev, runs, tmp_path):
+    training = of_run(runs / "tiny").folder
+    assert temperatures_of(on_dev, training) == {"scnm": {"label": 3.0}}
 
     def said(*options: str):
         done = CliRunner().invoke(app, ["calibrate", "tiny", "--resamples", "20", "--split", "test",
@@ -133,25 +134,37 @@ def test_test_is_reported_on_at_the_temperatures_of_dev(on_dev, tmp_path):
 
     said()
     said("--temperatures", str(on_dev))
-    raw, warm = (artifacts.read(tmp_path / "c" / f"tiny-test{end}.json", CalibrationReport)
-                 for end in ("", "-warmed"))
-    assert (raw.temperatures, warm.temperatures) == ({}, {"scnm": {"label": 3.0}})
-    before, after = (r.tasks["scnm"].label.confidence.value for r in (raw, warm))
+    raw, at = (artifacts.read(tmp_path / "c" / f"tiny-test{end}.json", CalibrationReport)
+                 for end in ("", "-temperatures"))
+    assert (raw.temperatures, at.temperatures) == ({}, {"scnm": {"label": 3.0}})
+    before, after = (r.tasks["scnm"].label.confidence.value for r in (raw, at))
     assert abs(after - 0.5) < abs(before - 0.5), "nearer to a half"
-    assert raw.tasks["scnm"].words == warm.tasks["scnm"].words
-    assert "temperatures fitted on dev: scnm label 3.00" in calibration_table(warm.model_dump())
+    assert raw.tasks["scnm"].words == at.tasks["scnm"].words
+    assert "temperatures fitted on dev: scnm label 3.00" in calibration_table(at.model_dump())
     assert "temperature" not in calibration_table(raw.model_dump())
+    with pytest.raises(StageError, match="says nothing of how well they do; measure them on another split"):
+        calibrate(of_run(runs / "tiny"), "x", temperatures=at.temperatures, **HOW)
 
 
-def test_temperatures_are_those_of_the_very_training(on_dev, tmp_path):
-    for name, condition in (("other", "joint"), ("tiny", "text")):
-        with pytest.raises(StageError, match=f"the report on joint of tiny, not on {condition} of {name}"):
-            temperatures_of(on_dev, name, condition)
+def test_temperatures_are_those_of_the_very_weights(on_dev, without_dev, tmp_path):
+    training = of_run(without_dev).folder
     report = artifacts.read(on_dev, CalibrationReport)
-    for other in (report.model_copy(update={"split": "test"}),
-                  report.model_copy(update={"temperatures": {"scnm": {"label": 2.0}}})):
-        with pytest.raises(StageError, match="holds no temperatures: it was made on"):
-            temperatures_of(artifacts.write(tmp_path / "x.json", other), "tiny", "joint")
+
+    def refused(**changes) -> str:
+        other = artifacts.write(tmp_path / "x.json", report.model_copy(update=changes))
+        with pytest.raises(StageError) as caught:
+            temperatures_of(other, training)
+        return str(caught.value)
+
+    assert "is a report on test, where no temperature is fitted" in refused(split="test")
+    assert "is not the report on the weights in" in refused(weights=None)
+    unhelpful = report.tasks["scnm"].model_copy(update={"label": None})
+    assert "holds no temperature that lowered the loss" in refused(tasks={"scnm": unhelpful})
+    with pytest.raises(StageError, match="nosuch.json: no such file; give a report of giellm calibrate"):
+        temperatures_of(tmp_path / "nosuch.json", training)
+    weights = next((training / "model").glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes() + b" ")
+    assert "is not the report on the weights in" in refused()
 
 
 def test_what_is_published_says_its_temperatures(on_dev, without_dev):
@@ -160,9 +173,9 @@ def test_what_is_published_says_its_temperatures(on_dev, without_dev):
     assert card["tasks"]["scnm"]["temperatures"] == {"label": 3.0}
     assert "said at temperatures that were fitted on dev: scnm label 3.00." in readme(release, "x/y").decode()
     assert "temperatures" not in readme(gather(without_dev / SEED), "x/y").decode()
-    with pytest.raises(StageError, match="the report on joint of other"):
+    with pytest.raises(StageError, match="is not the report on the weights in"):
         gather(without_dev / SEED, calibration=artifacts.write(
-            on_dev, artifacts.read(on_dev, CalibrationReport).model_copy(update={"run": "other"})))
+            on_dev, artifacts.read(on_dev, CalibrationReport).model_copy(update={"weights": "0"})))
 
 
 def test_no_path_of_a_machine_is_in_a_name(runs, tmp_path):

@@ -19,7 +19,7 @@ from giellm_utils.formats.registry import make_format
 from giellm_utils.inference.constrained import Choice
 from giellm_utils.inference.extractor import _winner, confidences, ExtractionError, Extractor, WINDOW
 from giellm_utils.inference.results import ExtractedRelation
-from giellm_utils.models.bundle import make_card, write_card
+from giellm_utils.models.bundle import BundleError, make_card, read_card, write_card
 from giellm_utils.models.load import model_path
 from support.extraction import extractor, lengths, mentions
 from support.models import SCRATCH
@@ -116,13 +116,39 @@ def test_confidences_are_products_over_the_tokens_that_write_what_they_are_of():
 
 def test_confidences_are_said_at_the_temperatures_of_the_card():
     plain, warm, words = extractor("scnm", "tcree"), extractor("scnm", "tcree"), extractor("scnm")
-    warm.card = warm.card.at({"scnm": {"label": 3.0, "words": 2.0}})
-    words.card = words.card.at({"scnm": {"words": 2.0}})
+    for model in (plain, warm, words):
+        model.decoder.label = 0.8
+    warm.card = warm.card.with_temperatures({"scnm": {"label": 3.0, "words": 2.0}})
+    words.card = words.card.with_temperatures({"scnm": {"words": 2.0}})
     raw, said, some = (next(model.extract(["東京と東京。"])) for model in (plain, warm, words))
-    assert said["scnm"].confidence == some["scnm"].confidence == raw["scnm"].confidence == 0.5, "the middle"
+    assert raw["scnm"].confidence == some["scnm"].confidence == pytest.approx(0.8)
+    assert said["scnm"].confidence == pytest.approx(4 ** (1 / 3) / (1 + 4 ** (1 / 3)))
     assert [w.confidence for w in said["scnm"].words] == pytest.approx([0.75, 2 / 3])
     assert said["scnm"].words == some["scnm"].words and said["tcree"] == raw["tcree"]
-    assert warm.card.at({}) == plain.card, "and none that stood there before"
+    assert warm.card.with_temperatures({}) == plain.card, "and none that stood there before"
+
+
+def test_a_temperature_is_of_the_whole_text_not_of_its_pieces(monkeypatch):
+    plain, warm = (extractor(characters=lengths(6)) for _ in range(2))
+    warm.card = warm.card.with_temperatures({"scnm": {"label": 0.5}})
+    for model in (plain, warm):
+        sure = iter((0.9, 0.6))
+        monkeypatch.setattr("giellm_utils.inference.extractor.confidences",
+                            lambda fmt, output, level, sure=sure: (next(sure), [0.9] * len(
+                                fmt.places(output["output"], level).items)))
+        found = next(model.extract(["東京京京。" * 2]))["scnm"]
+        assert found.pieces == 2
+        wanted = 0.75 if model is plain else 0.9
+        assert found.confidence == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, 1e9])
+def test_a_card_of_a_temperature_that_is_none_is_one_sentence(temperature, tmp_path):
+    card = extractor().card.model_dump(mode="json")
+    card["tasks"]["scnm"]["temperatures"] = {"words": temperature}
+    (tmp_path / "giellm.json").write_text(json.dumps(card))
+    with pytest.raises(BundleError, match=r"tasks.scnm.temperatures.words: Input should be"):
+        read_card(tmp_path)
 
 
 def test_a_text_of_many_pieces_has_the_confidence_of_those_it_is_taken_from():

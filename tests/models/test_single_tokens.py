@@ -131,5 +131,5 @@ def test_a_trained_folder_holds_the_few_rows_and_writes_with_them(scratch_cache,
 
 
 def test_a_format_with_other_marks_is_refused():
-    with pytest.raises(ConfigError, match="formats giellm and giellm-card, not usa"):
+    with pytest.raises(ConfigError, match="format giellm and its variants, not usa"):
         schema_tokens([make_format("usa", TASKS["scnm"])])

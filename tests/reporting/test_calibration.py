@@ -56,7 +56,7 @@ def test_the_table_has_a_row_a_level():
     assert len(lines) == 6 and lines[4].startswith("| scnm | text label | 100 | ")
     assert f"| {found.temperature.value:.2f} |" in lines[4] and f"{100 * found.gap.value:+.1f} [" in lines[4]
     off = calibration_table(report("scnm", split="test").model_dump(mode="json")).splitlines()
-    assert off[-1].endswith("| – | – | – |")
+    assert off[2].endswith("| ECE |") and off[-1].count("|") == off[2].count("|") and "–" not in off[-1]
 
 
 def test_a_committed_report_is_drawn_and_shown_and_none_is_needed(tmp_path):

@@ -30,10 +30,11 @@ class Characters:
         return SimpleNamespace(input_ids=[[ord(c) for c in text] for text in texts])
 
 
-def choices(fmt: GiellmFormat, output: str) -> list[SimpleNamespace]:
-    """What was chosen in an output at level joint: its label with 0.5, its items with 0.9, 0.8, ... 0.1."""
+def choices(fmt: GiellmFormat, output: str, label: float) -> list[SimpleNamespace]:
+    """What was chosen in an output at level joint: its label with `label`, its items with 0.9, 0.8, ...
+    0.1."""
     places = fmt.places(output)
-    sure = [0.5, *(max(0.1, 0.9 - k / 10) for k in range(len(places.items)))]
+    sure = [label, *(max(0.1, 0.9 - k / 10) for k in range(len(places.items)))]
     return [SimpleNamespace(start=start + 1, end=start + 2, log_probability=math.log(p))
             for (start, _), p in zip((places.label, *places.items), sure, strict=True)]
 
@@ -43,7 +44,7 @@ class StandIn:
 
     def __init__(self, formats: dict[str, GiellmFormat], delay: float = 0, most: int = 1000) -> None:
         self.formats, self.delay, self.most = formats, delay, most
-        self.requests, self.calls = [], 0
+        self.requests, self.calls, self.label = [], 0, 0.5
 
     def items(self, request) -> list[Item]:
         count = min(self.most, request.text.count("東京"))
@@ -62,7 +63,7 @@ class StandIn:
             label = fmt.task.text_labels[len(request.text) % 2]
             output = fmt.mark(label) + fmt.words(self.items(request))
             held.append((number, {"output": output, "truncated": "切" in request.text,
-                                  "choices": choices(fmt, output)}))
+                                  "choices": choices(fmt, output, self.label)}))
             if len(held) == 8:
                 random.Random(number).shuffle(held)
                 yield from self._slowly(held)

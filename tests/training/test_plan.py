@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,14 +11,16 @@ from transformers import AutoConfig
 
 from giellm_utils.core.plan_record import GIB
 from giellm_utils.experiment.profile import load_profile, Profile, PROFILES
+from giellm_utils.models import products
 from giellm_utils.models.spec import ModelConfig
 from giellm_utils.training.config import TrainingConfig
 from giellm_utils.training.plan import _instead, make_plan, Planner, refuse_if_too_large, Way
-from giellm_utils.training.planning import hardware
+from giellm_utils.training.planning import hardware, memory
 from giellm_utils.training.planning.architecture import architecture, find_config, PlanError
 from giellm_utils.training.planning.effort import flops, Work
 from giellm_utils.training.planning.estimators import megatron_layer, zero3_states
 from giellm_utils.training.planning.hardware import Hardware
+from giellm_utils.training.planning.memory import Setting
 from giellm_utils.training.planning.trace import trace
 
 LLAMA_7B = ModelConfig(id="meta-llama/Llama-2-7b-hf")
@@ -66,6 +69,22 @@ def test_a_traced_gpt_layer_keeps_a_third_more_than_megatrons_formula(hidden, he
     layers = [trace(config, PAPER, method="full", checkpointing=False, length=512, dtype=torch.bfloat16,
                     cpu=True, layers=n).one.activations for n in (1, 2)]
     assert (layers[1] - layers[0]) / (512 * hidden) == pytest.approx(72, rel=0.02)
+
+
+def test_where_bf16_is_slow_frozen_weights_and_scored_rows_are_counted_in_fp32(monkeypatch):
+    config = AutoConfig.for_model("llama", hidden_size=64, intermediate_size=96, num_attention_heads=4,
+                                  num_hidden_layers=2, vocab_size=100)
+    lora = TrainingConfig(conditions=["joint"], method="lora")
+    setting = Setting(**{**dict.fromkeys(Setting._fields), "cpu": True, "bf16": True, "method": "lora",
+                         "rows": 50})
+    stacked, rows = [], []
+    for fast in (True, False):
+        monkeypatch.setattr(products, "fast_in_bf16", lambda fast=fast: fast)
+        monkeypatch.setattr(memory, "fast_in_bf16", lambda fast=fast: fast)
+        stacked.append(trace(config, lora, method="lora", checkpointing=False, length=32,
+                             dtype=torch.bfloat16, cpu=True, layers=2).one.stacked)
+        rows.append(memory._widened(SimpleNamespace(hidden=64), setting))
+    assert stacked[0] > 0 and stacked[1] == 2 * stacked[0] and rows == [0, 4 * 64 * 50]
 
 
 def test_checkpoints_trade_activations_for_work():

@@ -9,7 +9,7 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, Llama
 from giellm_utils.models import products
 from giellm_utils.models.products import widen_linears
 from giellm_utils.training.config import TrainingConfig
-from giellm_utils.training.stacked import stack, why_not
+from giellm_utils.training.stacked import _Group, _groups, stack, why_not
 from giellm_utils.training.trainer import add_lora
 
 SIZES = {"vocab_size": 60, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
@@ -87,6 +87,16 @@ def test_bf16_is_as_near_to_fp32_where_it_is_fast_and_where_it_is_slow(build, en
                       *((g - exact[1][n]).norm() / exact[1][n].norm() for n, g in gradients.items())])
     native, widened = torch.tensor(apart)
     assert 0 < widened.mean() < 1.2 * native.mean() + 1e-3 and widened.max() < 0.25
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_frozen_weights_are_kept_in_what_they_are_multiplied_in(fast, monkeypatch):
+    monkeypatch.setattr(products, "fast_in_bf16", lambda: fast)
+    group = _Group(_groups(adapted(lambda: gemma().bfloat16()).get_decoder().layers[0])[0])
+    assert group.wide.dtype == (torch.bfloat16 if fast else torch.float32)
+    wide, low, *_ = group.tensors()
+    assert low.dtype == torch.bfloat16
+    assert torch.equal(wide, wide.bfloat16().to(wide.dtype)), "each number is one of bf16"
 
 
 def test_it_follows_the_adapters_as_they_are_trained():

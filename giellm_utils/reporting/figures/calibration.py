@@ -30,9 +30,9 @@ def reliability(report: CalibrationReport) -> Figure:
     there, and below how many the bin holds. On the diagonal a confidence is what it says."""
     panels = [(task, level, found) for task, both in report.tasks.items()
               for level in LOOKS if (found := getattr(both, level))]
-    warm = temperatures_line(report.temperatures)
+    at = temperatures_line(report.temperatures)
     source = (f"{report.source} · run {report.run}, {report.condition}, {report.split}"
-              + (f" · at temperatures fitted on dev: {warm}" if warm else ""))
+              + (f" · at temperatures fitted on dev: {at}" if at else ""))
     columns = min(2, max(1, len(panels)))
     rows = -(-len(panels) // columns)
     with canvas(4.6 * columns, 5.4 * rows + 0.8, "Confidence and what is right, per cent", source) as fig:
@@ -64,14 +64,14 @@ def _shares(ax: Axes, found: Reliability, level: str) -> None:
 
 
 def _said(found: Reliability) -> str:
-    gap, error, warmed = found.gap, found.error, found.temperature
+    gap, error, temperature = found.gap, found.error, found.temperature
     lines = [f"right {100 * found.right.value:.1f}, mean confidence {100 * found.confidence.value:.1f}, "
              f"gap {100 * gap.value:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]",
              f"expected calibration error (ECE) {100 * error.value:.1f} "
              f"[{100 * error.low:.1f}, {100 * error.high:.1f}]"]
-    if warmed:
-        lines.append(f"temperature {warmed.value:.2f} of one half; ECE of the other "
-                     f"{100 * warmed.before.value:.1f} → {100 * warmed.after.value:.1f}")
+    if temperature:
+        lines.append(f"temperature {temperature.value:.2f} of one half; ECE of the other "
+                     f"{100 * temperature.before.value:.1f} → {100 * temperature.after.value:.1f}")
     return "\n".join(lines).replace("-", "−")
 
 
