@@ -17,7 +17,9 @@ from giellm_utils.core.probe import Probe
 from giellm_utils.data.registry import load_dataset
 from giellm_utils.experiment import grid, probes
 from giellm_utils.experiment.cells import read_cell, read_cells
+from giellm_utils.inference import likelihood
 from giellm_utils.inference.likelihood import Given, log_probabilities
+from giellm_utils.models import products
 from giellm_utils.models.bundle import open_bundle
 
 GRID = {"name": "toy", "model": {"id": "scratch"}, "generation": {"batch_size": 4}, "limit": {"scnm": 4},
@@ -140,3 +142,17 @@ def test_probabilities_are_those_of_one_output_at_a_time(worked_off):
             sure = bundle.model(torch.tensor([ids])).logits[0].float().log_softmax(-1)
         each = [float(sure[t - 1, ids[t]]) for t in range(len(prompt), len(ids))]
         assert np.allclose([first, second], [sum(each[:len(parts[0])]), sum(each[len(parts[0]):])], atol=1e-3)
+
+
+def test_an_output_layer_whose_products_are_widened_is_so_once(monkeypatch):
+    monkeypatch.setattr(products, "fast_in_bf16", lambda: False)
+    layers, seen = torch.nn.Sequential(torch.nn.Linear(16, 40, bias=False)).bfloat16(), []
+    products.widen_linears(layers)
+    monkeypatch.setattr(likelihood, "widened", lambda weight: seen.append(weight) or products.widened(weight))
+    made = likelihood._head(types.SimpleNamespace(get_output_embeddings=lambda: layers[0]))
+    for seed in (1, 2):
+        hidden = torch.randn(3, 16, generator=torch.Generator().manual_seed(seed)).bfloat16()
+        assert torch.equal(made(hidden), layers[0](hidden))
+    assert len(seen) == 1
+    plain = torch.nn.Linear(16, 40)
+    assert likelihood._head(types.SimpleNamespace(get_output_embeddings=lambda: plain)) is plain
