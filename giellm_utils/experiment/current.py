@@ -12,7 +12,7 @@ from giellm_utils.data.registry import source_files
 from giellm_utils.experiment.environment import notebook_hash
 from giellm_utils.experiment.manifest import Manifest, read_manifest
 from giellm_utils.experiment.profile import Profile
-from giellm_utils.training.config import LEARNED_FROM
+from giellm_utils.training.config import BEFORE, LEARNED_FROM
 
 #: Stage -> the dotted profile keys it reads besides its inputs; a section stands for all of its keys.
 #: How long a stage may take, how often it saves and logs and on what machine it runs are not among them.
@@ -69,8 +69,10 @@ def why_stale(stage: str, profile: Profile, run: Path, *, notebook: bool = True)
 
 
 def _changed_parameters(manifest: Manifest, wanted: dict[str, Any]) -> str | None:
-    for key in {**wanted, **manifest.parameters}:
-        before, now = manifest.parameters.get(key), wanted.get(key)
+    made = {**{f"training.{key}": value for key, value in BEFORE.items() if f"training.{key}" in wanted},
+            **manifest.parameters}
+    for key in {**wanted, **made}:
+        before, now = made.get(key), wanted.get(key)
         if before != now:
             return f"was made with {key}={before}, not {now}"
     return None

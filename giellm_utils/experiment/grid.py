@@ -40,7 +40,7 @@ from giellm_utils.models.load import load_tokenizer
 from giellm_utils.models.spec import ModelConfig
 from giellm_utils.systems.decoder import read_decoded
 from giellm_utils.systems.finetuned import FineTuned
-from giellm_utils.training.config import LEARNED_FROM, TrainingConfig
+from giellm_utils.training.config import learned_from, TrainingConfig
 from giellm_utils.training.sequences import costs_and_budgets
 
 EXPERIMENTS = ROOT / "configs" / "experiments"
@@ -225,10 +225,10 @@ def settings(grid: Grid, address: Address) -> dict[str, Any]:
     if condition.given == "predicted":
         # Of the model whose answers it is given.
         first = grid.training_of(condition.given_level, address.stage).model_dump(mode="json")
-        own["given"] = {key: first[key] for key in LEARNED_FROM}
+        own["given"] = learned_from(first)
     return {**own, "format": grid.format.model_dump(mode="json"),
             "model": grid.model.model_dump(mode="json"),
-            "training": {key: training[key] for key in LEARNED_FROM},
+            "training": learned_from(training),
             "batch_size": grid.generation.batch_size, "vocabulary": grid.generation.vocabulary,
             "limit": grid.limit.get(address.dataset), "decodings": list(address.stage.decodings)}
 

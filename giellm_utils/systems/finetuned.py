@@ -27,7 +27,7 @@ from giellm_utils.models.spec import ModelConfig
 from giellm_utils.systems.base import Entry, System
 from giellm_utils.systems.decoder import Decoder, GivenDecoder, JoinedDecoder
 from giellm_utils.systems.fingerprints import difference, digest, read_fingerprint
-from giellm_utils.training.config import LEARNED_FROM, TrainingConfig, TrainingJob
+from giellm_utils.training.config import learned_from, TrainingConfig, TrainingJob
 
 Show = Callable[[str], Any]
 FINGERPRINT = "fingerprint.json"
@@ -142,7 +142,7 @@ class FineTuned(System):
         settings = self.training.model_dump(mode="json")
         return {"condition": self.condition.training, "seed": self.seed, "format": self._format,
                 **{f"model.{k}": v for k, v in self.model.model_dump(mode="json").items()},
-                **{f"training.{key}": settings[key] for key in LEARNED_FROM},
+                **{f"training.{key}": value for key, value in learned_from(settings).items()},
                 "training rows": digest(train), "dev rows": digest(dev)}
 
     def _strings(self, records: Sequence[Record]) -> list[str]:

@@ -22,7 +22,7 @@ from giellm_utils.models.spec import ModelConfig, statement
 from giellm_utils.systems.base import Entry, System
 from giellm_utils.systems.finetuned import FineTuned
 from giellm_utils.systems.floors import NotFittedError
-from giellm_utils.training.config import LEARNED_FROM, TrainingConfig
+from giellm_utils.training.config import learned_from, TrainingConfig
 
 NAME = "slg"
 
@@ -60,11 +60,10 @@ class SlgFramework(System):
     @property
     def settings(self) -> dict[str, Any]:
         """Never a path: a model in a folder is named by its last part."""
-        learned = self.training.model_dump(mode="json")
         return {"model": statement(self.model), "revision": self.model.revision, "dtype": self.model.dtype,
                 "format": self.format.name, "decoding": self.way, "batch size": self.generation.batch_size,
                 "vocabulary": self.generation.vocabulary if self.way != "grammar" else "full",
-                "training": {key: learned[key] for key in LEARNED_FROM}}
+                "training": learned_from(self.training.model_dump(mode="json"))}
 
     @property
     def fit_seconds(self) -> float | None:

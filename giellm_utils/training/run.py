@@ -83,7 +83,7 @@ def train(job: TrainingJob, folder: Path, watching: Sequence[TrainerCallback] = 
     report = Report(folder, config.minutes, resumed)
     trainer = TargetTrainer(
         model=model, output_rows=_output_rows(folder, config, tokenizer, [*rows.rows, *dev.rows]),
-        train_dataset=rows, eval_dataset=dev if dev.rows else None,
+        order=config.order, train_dataset=rows, eval_dataset=dev if dev.rows else None,
         callbacks=[report, *tensorboard(folder, resumed, wanted=config.tensorboard), *watching,
                    *([KeepBest(config.early_stopping)] if config.early_stopping else [])],
         data_collator=(seq2seq.collator(tokenizer, model) if encoder

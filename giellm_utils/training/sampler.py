@@ -1,8 +1,9 @@
-"""The order of training rows: batches of similar length, drawn from the seed and the epoch alone."""
+"""The order of training rows, from the seed and the epoch alone: batches of similar length, or random."""
 
 from __future__ import annotations
 
 import torch
+from torch.utils.data import Sampler
 from transformers import TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
@@ -29,11 +30,29 @@ class SeededLengthGroupedSampler(LengthGroupedSampler):
         return iter([i for b in order for i in batches[b]])
 
 
+class SeededRandomSampler(Sampler):
+    """All of `count` rows in random order, from (seed, epoch) alone."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count, self.seed = count, seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        return iter(torch.randperm(self.count, generator=generator).tolist())
+
+
 class EpochOfSampler(TrainerCallback):
     """Tells the sampler its epoch: a training of several processes that is resumed within an epoch wraps it
     so deep that neither Trainer nor accelerate reaches it, and would go on in the order of epoch 0."""
 
-    def __init__(self, sampler: SeededLengthGroupedSampler) -> None:
+    def __init__(self, sampler: SeededLengthGroupedSampler | SeededRandomSampler) -> None:
         self.sampler = sampler
 
     def on_epoch_begin(self, args, state, control, **kwargs) -> None:

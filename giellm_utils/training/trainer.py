@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from transformers import Trainer
@@ -16,14 +17,19 @@ from giellm_utils.training.checkpoints import last_good
 from giellm_utils.training.config import TrainingConfig
 from giellm_utils.training.launch import TrainingFailed
 from giellm_utils.training.loss import TargetHead
-from giellm_utils.training.sampler import EpochOfSampler, SeededLengthGroupedSampler
+from giellm_utils.training.sampler import (
+    EpochOfSampler,
+    SeededLengthGroupedSampler,
+    SeededRandomSampler,
+)
 
 
 class TargetTrainer(Trainer):
     """Trainer whose output layer sees target positions only."""
 
-    def __init__(self, model, *args, output_rows: torch.Tensor | None = None, **kwargs) -> None:
-        self.head = TargetHead(model, output_rows)
+    def __init__(self, model, *args, output_rows: torch.Tensor | None = None,
+                 order: Literal["length", "random"] = "length", **kwargs) -> None:
+        self.head, self.order = TargetHead(model, output_rows), order
         super().__init__(model, *args, compute_loss_func=self.head.loss, **kwargs)
 
     def compute_loss(self, model, inputs, *args, **kwargs):
@@ -48,9 +54,9 @@ class TargetTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset=None):
         lengths = [len(row["input_ids"]) for row in self.train_dataset.rows]
-        sampler = SeededLengthGroupedSampler(
-            self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size,
-            lengths, self.args.seed)
+        step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        sampler = (SeededRandomSampler(len(lengths), self.args.seed) if self.order == "random"
+                   else SeededLengthGroupedSampler(step, lengths, self.args.seed))
         self.add_callback(EpochOfSampler(sampler))
         return sampler
 

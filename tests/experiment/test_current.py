@@ -23,7 +23,8 @@ from support.experiments import COMPUTED, hashes, run_stages, write_profile
     ("evaluation.resamples", 30, ["04", "05"]), ("evaluation.limit", 4, ["04"]),
     ("generation.batch_size", 2, ["04"]), ("generation.vocabulary", "full", ["04"]),
     ("training.max_steps", 6, ["03"]), ("training.conditions", ["joint"], ["03", "04"]),
-    ("training.splits", ["train"], ["03", "04"]), ("seed", 7, ["03", "04", "05"]),
+    ("training.order", "random", ["03"]), ("training.splits", ["train"], ["03", "04"]),
+    ("seed", 7, ["03", "04", "05"]),
     ("format.name", "giellm-card", ["02", "03", "04"]), ("model.dtype", "bfloat16", ["03", "04"]),
     ("data.limit", {"train": 9}, ["01"]),
 ])
@@ -32,6 +33,16 @@ def test_a_stage_depends_on_exactly_the_keys_it_reads(runs, profile, key, value,
     found = {stage[:2]: why_stale(stage, changed, runs / "tiny") for stage in COMPUTED}
     assert [number for number, reason in found.items() if reason] == stale, found
     assert all(reason.startswith(f"was made with {key}=") for reason in found.values() if reason)
+
+
+def test_a_training_of_before_there_was_a_choice_of_order_is_current(runs, profile):
+    path = runs / "tiny" / "03_train" / "manifest.json"
+    manifest = json.loads(path.read_text("utf-8"))
+    assert manifest["parameters"].pop("training.order") == "length"
+    path.write_text(json.dumps(manifest), "utf-8")
+    assert why_stale("03_train", load_profile(profile), runs / "tiny") is None
+    other = why_stale("03_train", load_profile(profile, {"training.order": "random"}), runs / "tiny")
+    assert other == "was made with training.order=length, not random"
 
 
 def test_a_changed_output_or_input_makes_a_stage_stale(runs, profile):

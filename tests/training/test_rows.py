@@ -13,9 +13,10 @@ from giellm_utils.core.settings import ConfigError
 from giellm_utils.data.registry import load_dataset
 from giellm_utils.formats.giellm import GiellmFormat
 from giellm_utils.models.load import load_tokenizer
+from giellm_utils.training.config import BEFORE, LEARNED_FROM, learned_from, TrainingConfig
 from giellm_utils.training.loss import IGNORE
 from giellm_utils.training.rows import level_weights, Sequences, TargetCollator
-from giellm_utils.training.sampler import EpochOfSampler, SeededLengthGroupedSampler
+from giellm_utils.training.sampler import EpochOfSampler, SeededLengthGroupedSampler, SeededRandomSampler
 from giellm_utils.training.sequences import build
 from support.models import SCRATCH
 from support.trainings import scnm_rows
@@ -92,6 +93,24 @@ def test_batches_depend_on_seed_and_epoch_alone():
     means = [sum(s) for s in spans]
     falls = sum(a > b for a, b in zip(means, means[1:], strict=False))
     assert 10 < falls < 40  # and not sorted across batches (the library's order falls 45 times)
+
+
+def test_a_random_order_depends_on_seed_and_epoch_alone_too():
+    def order(seed, epoch):
+        sampler = SeededRandomSampler(50, seed)
+        sampler.set_epoch(epoch)
+        torch.rand(3)
+        return list(sampler)
+
+    assert order(1, 0) == order(1, 0) and sorted(order(1, 0)) == list(range(50)) != order(1, 0)
+    assert order(1, 0) != order(1, 1) and order(1, 0) != order(2, 0) and len(SeededRandomSampler(50, 1)) == 50
+
+
+def test_what_came_later_is_no_other_setting_where_it_is_as_before():
+    plain, other = (TrainingConfig(order=order).model_dump(mode="json") for order in ("length", "random"))
+    assert "order" not in learned_from(plain)
+    assert learned_from(other) == {**learned_from(plain), "order": "random"}
+    assert {*learned_from(plain), *BEFORE} == set(LEARNED_FROM)
 
 
 def test_a_training_of_two_processes_resumed_within_an_epoch_keeps_its_order(scratch_cache):

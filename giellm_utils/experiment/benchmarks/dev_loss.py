@@ -7,8 +7,7 @@ batches of a seed are the same in all. results/dev-loss holds one file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,32 +33,15 @@ from giellm_utils.training.loss import IGNORE
 from giellm_utils.training.rows import Sequences, TargetCollator
 from giellm_utils.training.sequences import build
 
-#: What differs from the recipe; "random" is no setting of a training, see `_ordered`.
+#: What differs from the recipe.
 LEVERS: dict[str, dict[str, Any]] = {
-    "recipe": {}, "random": {}, "dropout": {"lora_dropout": 0.05}, "all_rows": {"output_rows": "all"}}
+    "recipe": {}, "random": {"order": "random"}, "dropout": {"lora_dropout": 0.05},
+    "all_rows": {"output_rows": "all"}}
 TITLES = {"recipe": "the recipe: batches alike in length, no dropout, few output rows",
           "random": "batches in random order", "dropout": "LoRA dropout 0.05",
           "all_rows": "the loss over all output rows"}
 #: Over what the loss on dev is made: every token, or those that a grammar could allow for these texts.
 OVER = {"whole": "the whole vocabulary", "rows": "the rows that a grammar could allow"}
-
-
-class _RandomOrder(training.TargetTrainer):
-    """Batches in the library's random order, of the same seed."""
-
-    def _get_train_sampler(self, train_dataset=None):
-        return torch.utils.data.RandomSampler(
-            self.train_dataset, generator=torch.Generator().manual_seed(self.args.seed))
-
-
-@contextmanager
-def _ordered(lever: str) -> Iterator[None]:
-    usual = training.TargetTrainer
-    training.TargetTrainer = _RandomOrder if lever == "random" else usual
-    try:
-        yield
-    finally:
-        training.TargetTrainer = usual
 
 
 def run(source: str, model: ModelConfig, texts: int, epochs: int, seeds: list[int], levers: list[str],
@@ -86,8 +68,7 @@ def run(source: str, model: ModelConfig, texts: int, epochs: int, seeds: list[in
                 job = _job(model, epochs, seed, LEVERS[name])
                 here = Path(folder) / f"{name}-{seed}"
                 write_job(here, job, rows, [], strings)
-                with _ordered(name):
-                    summary = training.train(job, here)
+                summary = training.train(job, here)
                 if summary.stopped_by_minutes:
                     raise BenchError(f"{TITLES[name]}, seed {seed}, was stopped by the clock after "
                                      f"{summary.steps} of {summary.planned_steps} steps: give fewer --texts")
