@@ -106,8 +106,8 @@ def _weights(results: Path) -> Iterator[Row]:
     if not (folder := results / "weights").exists():
         return
     found = RunResults(folder).scores.tasks["scnm"]["joint"].all
-    why = ("270 million parameters and 900 sentences to learn from, three recipes of LoRA tried (LOG.md), the "
-           "last of which reads each text twice; full fine-tuning, averaged checkpoints, beams and the "
+    why = ("270 million parameters and 900 sentences to learn from, three recipes of LoRA tried (LOG.md), "
+           "the last of which reads each text twice; full fine-tuning, averaged checkpoints, beams and the "
            "model's own labels were not tried")
     for aim, key, limit in (("89 %", "tl", why), ("80 %", "f1", ""), ("55 %", "all", "")):
         yield (f"weights/ on the SCNM test sentences: {metric_title(key)}", aim,
