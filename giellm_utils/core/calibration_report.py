@@ -100,8 +100,8 @@ def temperatures_line(temperatures: Mapping[str, Temperatures]) -> str:
 
 
 class CalibrationReport(Artifact):
-    """results/calibration/RUN.json: RUN-CONDITION off joint, RUN-SPLIT off dev, and
-    -temperatures at some."""
+    """results/calibration/RUN.json: RUN-CONDITION off joint, RUN-SPLIT off dev; its end is
+    -temperatures where confidences were taken at some."""
 
     run: str
     condition: str
@@ -109,7 +109,7 @@ class CalibrationReport(Artifact):
     split: str
     seed: int
     resamples: int
-    #: Of the model (experiment.calibrate.weights_of), None where it was not kept.
+    #: Of the model (systems.fingerprints.weights_of), None where it was not kept.
     weights: str | None = None
     #: At which confidences were taken, by task, before any of this was measured.
     temperatures: dict[str, Temperatures] = Field(default_factory=dict)

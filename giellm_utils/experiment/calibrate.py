@@ -5,7 +5,6 @@ They are those of `giellm extract`: constrained decoding, texts cut and put toge
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from giellm_utils.core import artifacts
 from giellm_utils.core.artifacts import FILES, INSPECT, ProvenanceFile, TRAIN, Training, TrainingsFile
 from giellm_utils.core.calibration_report import CalibrationReport, TaskCalibration, Temperatures
 from giellm_utils.core.conditions import folder, get_condition
-from giellm_utils.core.files import read_jsonl, sha256, StorageError
+from giellm_utils.core.files import read_jsonl, StorageError
 from giellm_utils.core.paths import runs_dir, shown
 from giellm_utils.core.schema import Level, Record, Span, Split, Word
 from giellm_utils.core.settings import load_yaml
@@ -24,6 +23,7 @@ from giellm_utils.data.corpus import of_task, sample
 from giellm_utils.evaluation.calibration import reliability, Said
 from giellm_utils.experiment.manifest import read_manifest, StageError
 from giellm_utils.experiment.trial_data import NAMES, task_of, trial_dataset
+from giellm_utils.systems.fingerprints import weights_of
 from giellm_utils.training.config import TrainingJob
 
 if TYPE_CHECKING:
@@ -83,12 +83,6 @@ def calibrate(subject: Subject, name: str, *, split: Split = "dev", tasks: Seque
                              resamples=resamples, source=source_line(used, [subject.training]),
                              weights=weights_of(subject.folder), tasks=found,
                              temperatures={k: v for k, v in (temperatures or {}).items() if k in found})
-
-
-def weights_of(training: Path) -> str:
-    """SHA-256 over the SHA-256 of the files of weights that a training left."""
-    found = sorted((training / "model").glob("*.safetensors"))
-    return hashlib.sha256("".join(map(sha256, found)).encode()).hexdigest()
 
 
 def temperatures_of(path: Path, training: Path) -> dict[str, Temperatures]:

@@ -17,10 +17,10 @@ from giellm_utils.core import artifacts
 from giellm_utils.core.answer import Answer, gold_answer, items_to_json
 from giellm_utils.core.artifacts import Decoding
 from giellm_utils.core.errors import GiellmError
-from giellm_utils.core.files import sha256, write_json
+from giellm_utils.core.files import write_json
 from giellm_utils.core.schema import Level, Record
 from giellm_utils.inference.config import GenerationConfig
-from giellm_utils.systems.fingerprints import difference, digest, read_fingerprint
+from giellm_utils.systems.fingerprints import difference, digest, read_fingerprint, weights_of
 
 if TYPE_CHECKING:
     from giellm_utils.formats.base import Format
@@ -153,7 +153,7 @@ class Decoder:
 
     @cached_property
     def _weights(self) -> str:
-        return digest(sha256(path) for path in sorted((self.folder / "model").glob("*.safetensors")))
+        return weights_of(self.folder)
 
     def _prepared(self, records: Sequence[Record], task: str, decoding: Decoding,
                   path: Path) -> Callable[[], list[Answer]]:

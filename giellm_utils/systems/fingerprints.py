@@ -8,13 +8,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from giellm_utils.core.files import read_json, StorageError
+from giellm_utils.core.files import read_json, sha256, StorageError
 
 
 def digest(values: Iterable[Any]) -> str:
     """SHA-256 of values ready for JSON."""
     text = json.dumps(list(values), ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def weights_of(training: Path) -> str:
+    """SHA-256 that stands for the weights that the training in this folder left."""
+    return digest(sha256(path) for path in sorted((training / "model").glob("*.safetensors")))
 
 
 def difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

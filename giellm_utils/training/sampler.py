@@ -31,7 +31,10 @@ class SeededLengthGroupedSampler(LengthGroupedSampler):
 
 
 class SeededRandomSampler(Sampler):
-    """All of `count` rows in random order, from (seed, epoch) alone."""
+    """All of `count` rows in random order, from (seed, epoch) alone: that of the library's Trainer.
+
+    Not accelerate's own sampler: it puts another in the place of that, which EpochOfSampler does not reach.
+    """
 
     def __init__(self, count: int, seed: int) -> None:
         self.count, self.seed = count, seed

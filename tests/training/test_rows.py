@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from accelerate.data_loader import prepare_data_loader, skip_first_batches
+from accelerate.data_loader import prepare_data_loader, SeedableRandomSampler, skip_first_batches
 from torch.utils.data import DataLoader
 
 from giellm_utils.core.settings import ConfigError
@@ -104,6 +104,10 @@ def test_a_random_order_depends_on_seed_and_epoch_alone_too():
 
     assert order(1, 0) == order(1, 0) and sorted(order(1, 0)) == list(range(50)) != order(1, 0)
     assert order(1, 0) != order(1, 1) and order(1, 0) != order(2, 0) and len(SeededRandomSampler(50, 1)) == 50
+    theirs = SeedableRandomSampler(range(50), generator=torch.Generator(), data_seed=7)
+    for epoch in range(3):
+        theirs.set_epoch(epoch)
+        assert list(theirs) == order(7, epoch), "the very order of the library's Trainer"
 
 
 def test_what_came_later_is_no_other_setting_where_it_is_as_before():
