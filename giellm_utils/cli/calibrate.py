@@ -10,12 +10,15 @@ import typer
 from giellm_utils.cli.evaluate import checked_split
 from giellm_utils.core import paths
 from giellm_utils.core.calibration_report import FOLDER, Reliability
+from giellm_utils.core.settings import ConfigError
+from giellm_utils.models.bundle import CARD
 
 
 def calibrate(
         run: Annotated[str, typer.Argument(
-            help="Folder below runs/ of a run, or of one training (mre-dev/scnm/joint/scnm/seed-101); "
-            "trained without the split that is asked about.")],
+            help="Folder below runs/ of a run, or of one training (mre-dev/scnm/joint/scnm/seed-101), "
+            "trained without the split that is asked about; or the path of released weights "
+            "(weights/scnm-tcree): with --split test, at the temperatures of their card.")],
         task: Annotated[list[str] | None, typer.Option(
             "--task", "-t", help="One of the model's tasks; again for another. Default: all.")] = None,
         condition: Annotated[str, typer.Option(help="Which trained system of a run.")] = "joint",
@@ -41,9 +44,16 @@ def calibrate(
 
     there = paths.runs_dir() / run
     alone = (there / "summary.json").exists()
-    subject = engine.of_training(there, data) if alone else engine.of_run(there, condition)
+    if (Path(run) / CARD).is_file():
+        if condition != "joint" or data or temperatures:
+            raise ConfigError(f"{run} holds released weights, whose card says condition, tasks and "
+                              "temperatures; leave out --condition, --data and --temperatures")
+        there = Path(run).resolve()
+        subject, taken_at = engine.of_released(there)
+    else:
+        subject = engine.of_training(there, data) if alone else engine.of_run(there, condition)
+        taken_at = temperatures and engine.temperatures_of(temperatures, subject.folder)
     name = engine.run_name(there, alone=alone)
-    taken_at = temperatures and engine.temperatures_of(temperatures, subject.folder)
     report = engine.calibrate(subject, name, split=checked_split(split), tasks=task or (), limit=limit,
                               batch_size=batch_size, resamples=resamples, seed=seed, temperatures=taken_at,
                               show=typer.echo)
@@ -63,7 +73,10 @@ def sentence(found: Reliability) -> str:
     said = (f"{found.n} in {found.documents} documents, {100 * found.right.value:.1f} % right, mean "
             f"confidence {100 * found.confidence.value:.1f} %, expected calibration error "
             f"{100 * error.value:.1f} [{100 * error.low:.1f}, {100 * error.high:.1f}]")
-    if temperature:
+    if temperature and not temperature.fitted:
+        said += (f", {100 * temperature.before.value:.1f} without the temperature "
+                 f"{temperature.value:.2f}")
+    elif temperature:
         said += (f"; temperature {temperature.value:.2f} takes it from {100 * temperature.before.value:.1f} "
                  f"to {100 * temperature.after.value:.1f} on the other half")
         if temperature.whole:

@@ -41,27 +41,29 @@ class Bin(Artifact):
 
 class Temperature(Artifact):
     """One number t, at which a confidence p becomes 1 / (1 + exp(-logit(p) / t)); above 1 it takes
-    confidences towards a half. `value` is fitted on one half of the documents and measured on the other,
-    `whole` fitted on all of them and measured by nothing: it is what a released card says."""
+    confidences towards a half. On dev `value` is fitted on one half of the documents and measured on the
+    other, `whole` fitted on all of them and measured by nothing there: it is what a released card says.
+    Elsewhere `value` is such a one, given, and measured on all."""
 
     value: float
-    #: Documents of each half.
+    #: Documents of each half; 0 and all where the temperature was given.
     fitted: int
     measured: int
-    #: Expected calibration error of the measured half, as it is and with the temperature.
+    #: Expected calibration error of what is measured, as it is and with the temperature.
     before: Score
     after: Score
     #: Mean negative log-likelihood of right and wrong there, in nats.
     loss_before: float
     loss_after: float
-    #: None in reports of before it was made.
+    #: None in reports of before it was made, and where the temperature was given.
     whole: float | None = None
 
 
 class Reliability(Artifact):
     """How far confidences agree with what is right. `n`: things said, in `documents`; `right`: the share that
     is; `confidence`: their mean; `gap`: the mean less the share; `error`: expected calibration error, the
-    distance of confidence and share averaged over the bins by what they hold."""
+    distance of confidence and share averaged over the bins by what they hold. All at the temperature that was
+    given, where one was."""
 
     n: int
     documents: int
@@ -70,7 +72,7 @@ class Reliability(Artifact):
     gap: Score
     error: Score
     bins: list[Bin]
-    #: None where a half holds nothing, and off dev, where nothing is fitted.
+    #: None where a half holds nothing, and off dev where none was given.
     temperature: Temperature | None
 
 

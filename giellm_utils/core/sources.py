@@ -19,8 +19,13 @@ def source_line(provenance: ProvenanceFile, trainings: Sequence[Training] = (),
         data = f"{len(provenance)} datasets, embedded mini corpus (machine-written, stand-in)"
     else:
         data = "; ".join(p.title for p in provenance.values())
-    return " · ".join([data, *sorted({f"{t.model} · {METHODS[t.method]}" for t in trainings}),
-                       *(cut_short(t) for t in trainings if t.stopped_by_minutes)])
+    return " · ".join([data, *models(trainings)])
+
+
+def models(trainings: Sequence[Training]) -> list[str]:
+    """The parts of that line that say what was trained and how, and what was cut short."""
+    return [*sorted({f"{t.model} · {METHODS[t.method]}" for t in trainings}),
+            *(cut_short(t) for t in trainings if t.stopped_by_minutes)]
 
 
 def cut_short(training: Training) -> str:

@@ -37,22 +37,27 @@ class Said(NamedTuple):
 
 
 def reliability(said: Sequence[Said], texts: Sequence[str], *, resamples: int, seed: int,
-                fit: bool = True) -> Reliability | None:
+                fit: bool = True, at: float | None = None) -> Reliability | None:
     """Reliability of what was said of `texts`, which Said.document counts; None where nothing was.
 
-    `fit`: also fit a temperature on one half of the texts, by their hash.
+    `at`: take confidences at this temperature, and say what it changes; else, with `fit`, one is fitted on
+    one half of the texts, by their hash.
     """
     if not said:
         return None
     how = {"resamples": resamples, "seed": seed}
+    if at:
+        temperature = _measured(said, len(texts), at, fitted=0, **how)
+        said = _taken_at(said, at)
+    else:
+        temperature = _temperature(said, texts, **how) if fit else None
     sums = bin_sums(said, len(texts))
     right, confidence, gap, error = sums_intervals(sums, _statistics, **how)
     n, sure, good = sums.sum(axis=0).reshape(3, BINS)
     bins = [Bin(low=k / BINS, high=(k + 1) / BINS, n=int(n[k]), confidence=sure[k] / n[k] if n[k] else None,
                 right=good[k] / n[k] if n[k] else None) for k in range(BINS)]
     return Reliability(n=len(said), documents=len(texts), right=right, confidence=confidence, gap=gap,
-                       error=error, bins=bins,
-                       temperature=_temperature(said, texts, **how) if fit else None)
+                       error=error, bins=bins, temperature=temperature)
 
 
 def bin_sums(said: Sequence[Said], documents: int) -> np.ndarray:
@@ -97,9 +102,18 @@ def _temperature(said: Sequence[Said], texts: Sequence[str], *, resamples: int, 
     other = [s._replace(document=place[s.document]) for s in said if s.document in place]
     if not half or not other:
         return None
-    value = fitted(half)
-    then = [s._replace(confidence=at_temperature(s.confidence, value)) for s in other]
-    before, after = (sums_intervals(bin_sums(rows, len(kept)), _statistics, resamples=resamples,
-                                    seed=seed)[-1] for rows in (other, then))
-    return Temperature(value=value, fitted=len(learned), measured=len(kept), before=before, after=after,
-                       loss_before=loss(other), loss_after=loss(other, value), whole=fitted(said))
+    return _measured(other, len(kept), fitted(half), fitted=len(learned), whole=fitted(said),
+                     resamples=resamples, seed=seed)
+
+
+def _taken_at(said: Sequence[Said], temperature: float) -> list[Said]:
+    return [s._replace(confidence=at_temperature(s.confidence, temperature)) for s in said]
+
+
+def _measured(said: Sequence[Said], documents: int, value: float, *, fitted: int,
+              whole: float | None = None, resamples: int, seed: int) -> Temperature:
+    """What the temperature `value` does to what was said of so many documents."""
+    before, after = (sums_intervals(bin_sums(rows, documents), _statistics, resamples=resamples,
+                                    seed=seed)[-1] for rows in (said, _taken_at(said, value)))
+    return Temperature(value=value, fitted=fitted, measured=documents, before=before, after=after,
+                       loss_before=loss(said), loss_after=loss(said, value), whole=whole)

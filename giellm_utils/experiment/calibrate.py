@@ -18,11 +18,13 @@ from giellm_utils.core.files import read_jsonl, StorageError
 from giellm_utils.core.paths import runs_dir, shown
 from giellm_utils.core.schema import Level, Record, Span, Split, Word
 from giellm_utils.core.settings import load_yaml
-from giellm_utils.core.sources import source_line
+from giellm_utils.core.sources import models, source_line
 from giellm_utils.data.corpus import of_task, sample
 from giellm_utils.evaluation.calibration import reliability, Said
 from giellm_utils.experiment.manifest import read_manifest, StageError
 from giellm_utils.experiment.trial_data import NAMES, task_of, trial_dataset
+from giellm_utils.models.bundle import CARD, read_card
+from giellm_utils.models.spec import statement
 from giellm_utils.systems.fingerprints import weights_of
 from giellm_utils.training.config import TrainingJob
 
@@ -34,13 +36,17 @@ Show = Callable[[str], Any]
 
 
 class Subject(NamedTuple):
-    """What is calibrated: a training, its folder, the splits that it was trained on, and its data."""
+    """What is calibrated: the folder of a training or of released weights, and its data."""
 
-    training: Training
     folder: Path
-    splits: Sequence[str]
+    #: A name of core.conditions.
+    condition: str
+    #: What the line of sources says of it.
+    model: Sequence[str]
     records: list[Record]
     provenance: ProvenanceFile
+    #: What it was trained on; None where its folder does not say it.
+    splits: Sequence[str] | None = None
 
 
 def calibrate(subject: Subject, name: str, *, split: Split = "dev", tasks: Sequence[str] = (),
@@ -50,25 +56,29 @@ def calibrate(subject: Subject, name: str, *, split: Split = "dev", tasks: Seque
     """The report on one training, under `name`.
 
     `tasks`: all of the model's where there are none; `limit`: documents of each, the first by text hash;
-    `temperatures`: at which its confidences are taken, by task (`temperatures_of`).
-    On dev a temperature is fitted too. Raises StageError for a training on `split`, one that answers text and
-    words apart, a split without documents and a model without probabilities; BundleError, FormatError as
+    `temperatures`: at which its confidences are taken, by task (`temperatures_of`), whatever its card says.
+    On dev a temperature is fitted too. Raises StageError for a training on `split`, or on what is not known
+    and a split that may be it, one that answers text and words apart, a split without documents and a model
+    without probabilities; BundleError, FormatError as
     opening the model does; ExtractionError for a placebo, whose labels are made up.
     """
     from giellm_utils.inference.extractor import Extractor
 
+    if subject.splits is None and split != "test":
+        raise StageError(f"{shown(subject.folder)} does not say whether it was trained on {split}; measure "
+                         "it with --split test, which no training may use, or calibrate the training itself")
     if temperatures and split == "dev":
         raise StageError("temperatures were fitted on dev, which says nothing of how well they do; measure "
                          "them on another split, with --split test")
-    if split in subject.splits:
+    if split in (subject.splits or ()):
         raise StageError(f"{shown(subject.folder)} was trained on {split} too, where its confidences say "
                          "nothing of other texts; calibrate one made with training.splits=[train]")
-    condition = get_condition(subject.training.condition)
+    condition = get_condition(subject.condition)
     if len(condition.levels) > 1:
         raise StageError(f"{shown(subject.folder)} was trained as {condition.name}, which answers text and "
                          "words apart; calibrate a training of one answer, such as joint, text or words")
     extractor = Extractor.from_pretrained(subject.folder, tasks=list(tasks) or None, batch_size=batch_size)
-    extractor.card = extractor.card.with_temperatures(temperatures or {})
+    extractor.card = extractor.card.with_temperatures({})
     level = condition.scored
     found = {}
     for task in extractor.formats:
@@ -77,10 +87,11 @@ def calibrate(subject: Subject, name: str, *, split: Split = "dev", tasks: Seque
             raise StageError(f"{shown(subject.folder)} has no documents of {task} in split {split}; name "
                              "others with --task, or take a training whose data hold some")
         show(f"{task}: {len(mine)} documents of {split}, {level}")
-        found[task] = _task(extractor, task, level, mine, fit=split == "dev", resamples=resamples, seed=seed)
+        found[task] = _task(extractor, task, level, mine, fit=split == "dev",
+                            temperatures=(temperatures or {}).get(task, {}), resamples=resamples, seed=seed)
     used = ProvenanceFile({task: subject.provenance[task] for task in found})
-    return CalibrationReport(run=name, condition=subject.training.condition, split=split, seed=seed,
-                             resamples=resamples, source=source_line(used, [subject.training]),
+    return CalibrationReport(run=name, condition=subject.condition, split=split, seed=seed,
+                             resamples=resamples, source=" · ".join([source_line(used), *subject.model]),
                              weights=weights_of(subject.folder), tasks=found,
                              temperatures={k: v for k, v in (temperatures or {}).items() if k in found})
 
@@ -118,9 +129,9 @@ def of_run(run: Path, condition: str = "joint") -> Subject:
         raise StageError(f"{shown(run)} has no training of condition {condition}; it has "
                          f"{', '.join(row.condition for row in rows)}")
     training = folder(run, condition, chosen.task, chosen.seed)
-    return Subject(chosen, training, _splits(training),
+    return Subject(training, chosen.condition, models([chosen]),
                    [Record.from_json(row) for row in read_jsonl(run / INSPECT / "records.jsonl")],
-                   artifacts.read(run / INSPECT / "provenance.json", ProvenanceFile))
+                   artifacts.read(run / INSPECT / "provenance.json", ProvenanceFile), _splits(training))
 
 
 def of_training(training: Path, data: str | None = None) -> Subject:
@@ -128,8 +139,26 @@ def of_training(training: Path, data: str | None = None) -> Subject:
     folder's path does not say it. Raises ConfigError, SourceError as trial_dataset does."""
     summary = artifacts.read(training / "summary.json", Training)
     dataset = trial_dataset(data or _dataset(training, summary.task))
-    return Subject(summary, training, _splits(training), list(dataset.records),
-                   ProvenanceFile({dataset.task.name: dataset.provenance}))
+    return Subject(training, summary.condition, models([summary]), list(dataset.records),
+                   ProvenanceFile({dataset.task.name: dataset.provenance}), _splits(training))
+
+
+def of_released(folder: Path) -> tuple[Subject, dict[str, Temperatures]]:
+    """The weights that giellm push wrote in `folder`, on the open datasets of their tasks, and the
+    temperatures of their card.
+
+    Raises StageError for a folder without a card and for a card without a condition; ConfigError, SourceError
+    as trial_dataset does.
+    """
+    card = read_card(folder)
+    if card is None or card.condition is None:
+        raise StageError(f"{shown(folder)} is no released training: it has no {CARD} that says how it was "
+                         "trained; give one that giellm push wrote")
+    datasets = [trial_dataset(task) for task in card.tasks]
+    return Subject(folder, card.condition, [f"{statement(card.base)}, the weights {folder.name}"],
+                   [record for dataset in datasets for record in dataset.records],
+                   ProvenanceFile({dataset.task.name: dataset.provenance for dataset in datasets})), {
+        name: task.temperatures for name, task in card.tasks.items() if task.temperatures}
 
 
 def _splits(training: Path) -> Sequence[str]:
@@ -167,7 +196,7 @@ def write_report(path: Path, report: CalibrationReport) -> Path:
 
 
 def _task(extractor: Extractor, task: str, level: Level, records: Sequence[Record], *, fit: bool,
-          resamples: int, seed: int) -> TaskCalibration:
+          temperatures: Temperatures, resamples: int, seed: int) -> TaskCalibration:
     texts = [record.text for record in records]
     labels, words = [], []
     for at, extraction in enumerate(extractor.extract(texts, task, level)):
@@ -180,8 +209,9 @@ def _task(extractor: Extractor, task: str, level: Level, records: Sequence[Recor
             labels.append(Said(at, found.confidence, found.label == records[at].label))
         words += [Said(at, word.confidence, _word(word) in gold) for word in found.words]
     how = {"resamples": resamples, "seed": seed, "fit": fit}
-    return TaskCalibration(documents=len(texts), label=reliability(labels, texts, **how),
-                           words=reliability(words, texts, **how))
+    return TaskCalibration(
+        documents=len(texts), label=reliability(labels, texts, at=temperatures.get("label"), **how),
+        words=reliability(words, texts, at=temperatures.get("words"), **how))
 
 
 def _word(found: Extracted) -> Word:

@@ -7,7 +7,7 @@ from statistics import mean, median
 from typing import Any
 
 from giellm_utils.core.artifacts import Score
-from giellm_utils.core.calibration_report import CalibrationReport, temperatures_line
+from giellm_utils.core.calibration_report import CalibrationReport, Temperature, temperatures_line
 from giellm_utils.core.calibration_report import FOLDER as CALIBRATION
 from giellm_utils.core.chaos_record import ChaosFile, CLOSE, CONFIDENCES, DIGITS, KINDS
 from giellm_utils.evaluation.score import COMPARED
@@ -158,23 +158,29 @@ def calibration_table(result: Mapping[str, Any]) -> str:
         return "{:{s}.1f} [{:{s}.1f}, {:{s}.1f}]".format(
             *(100 * v for v in (score.value, score.low, score.high)), s=sign)
 
+    def temperature(t: Temperature) -> tuple[str | None, ...]:
+        if t.fitted:
+            return (f"{t.value:.2f}", said(t.before), said(t.after), f"{t.whole:.2f}" if t.whole else None)
+        return f"{t.value:.2f}", said(t.before), f"{t.loss_before:.3f}", f"{t.loss_after:.3f}"
+
     rows = [(task, level, f"{found.n:,}", said(found.right), said(found.confidence), said(found.gap, "+"),
-             said(found.error), *((f"{t.value:.2f}", said(t.before), said(t.after),
-                                   f"{t.whole:.2f}" if t.whole else None)
-                                  if (t := found.temperature) else [None] * 4))
+             said(found.error), *(temperature(found.temperature) if found.temperature else [None] * 4))
             for task, both in report.tasks.items()
             for level, found in (("text label", both.label), ("words", both.words)) if found]
     documents = ", ".join(f"{both.documents:,} of {task}" for task, both in report.tasks.items())
     at = temperatures_line(report.temperatures)
-    head = ("dataset", "level", "n", "right", "mean confidence", "gap", "ECE",
-            "temperature", "ECE of the other half", "with the temperature", "temperature of all")
-    wide = len(head) if report.split == "dev" else 7
+    fitted = report.split == "dev"
+    head = ("dataset", "level", "n", "right", "mean confidence", "gap", "ECE", "temperature",
+            *(("ECE of the other half", "with the temperature", "temperature of all") if fitted
+              else ("ECE without it", "loss without it", "loss with it")))
+    wide = len(head) if fitted or at else 7
     return (f"{report.source}. Run `{report.run}`, {report.condition}, documents of {report.split}: "
             f"{documents}{f'; confidences at temperatures fitted on dev: {at}' if at else ''}. Per cent "
             "with 95 % bootstrap intervals over documents; gap: mean confidence less the share that is "
             "right. Expected calibration error (ECE) over ten bins of equal width"
             + ("; the temperature is fitted on one half of the documents, the two columns behind it are of "
-               "the other; the last is fitted on all, and measured by nothing here" if wide > 7 else "")
+               "the other; the last is fitted on all, and measured by nothing here" if fitted else "")
+            + ("; loss: of right and wrong, in nats a label or word" if at else "")
             + ".\n\n" + rows_to_markdown(head[:wide], [row[:wide] for row in rows]))
 
 

@@ -17,9 +17,10 @@ def digest(values: Iterable[Any]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def weights_of(training: Path) -> str:
-    """SHA-256 that stands for the weights that the training in this folder left."""
-    return digest(sha256(path) for path in sorted((training / "model").glob("*.safetensors")))
+def weights_of(folder: Path) -> str:
+    """SHA-256 that stands for the weights that the training in this folder left, or that are in it alone."""
+    holder = folder / "model" if (folder / "model").is_dir() else folder
+    return digest(sha256(path) for path in sorted(holder.glob("*.safetensors")))
 
 
 def difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from giellm_utils.core import artifacts
 from giellm_utils.core.artifacts import Score
 from giellm_utils.core.calibration_report import CalibrationReport, Temperature
 from giellm_utils.core.files import read_json, StorageError, write_json
+from giellm_utils.core.settings import ConfigError
 from giellm_utils.data.registry import load_dataset
 from giellm_utils.experiment.calibrate import (
     calibrate,
@@ -23,7 +24,7 @@ from giellm_utils.experiment.calibrate import (
     write_report,
 )
 from giellm_utils.experiment.manifest import StageError
-from giellm_utils.experiment.release import gather
+from giellm_utils.experiment.release import gather, write_folder
 from giellm_utils.experiment.release_card import readme
 from giellm_utils.inference.extractor import ExtractionError
 from giellm_utils.reporting.measurements import calibration_table
@@ -139,8 +140,13 @@ def test_test_is_reported_on_at_the_temperatures_of_dev(on_dev, runs, tmp_path):
     assert (raw.temperatures, at.temperatures) == ({}, {"scnm": {"label": 3.0}})
     before, after = (r.tasks["scnm"].label.confidence.value for r in (raw, at))
     assert abs(after - 0.5) < abs(before - 0.5), "nearer to a half"
+    found, given = (r.tasks["scnm"].label for r in (raw, at))
+    assert found.temperature is None and given.temperature.before == found.error
+    assert given.temperature.after == given.error and given.temperature.measured == found.documents
     assert raw.tasks["scnm"].words == at.tasks["scnm"].words
-    assert "temperatures fitted on dev: scnm label 3.00" in calibration_table(at.model_dump())
+    table = calibration_table(at.model_dump())
+    assert "temperatures fitted on dev: scnm label 3.00" in table
+    assert "| ECE without it | loss without it |" in table
     assert "temperature" not in calibration_table(raw.model_dump())
     with pytest.raises(StageError, match="says nothing of how well they do; measure them on another split"):
         calibrate(of_run(runs / "tiny"), "x", temperatures=at.temperatures, **HOW)
@@ -178,6 +184,33 @@ def test_what_is_published_says_its_temperatures(on_dev, without_dev):
             on_dev, artifacts.read(on_dev, CalibrationReport).model_copy(update={"weights": "0"})))
 
 
+def test_released_weights_are_measured_on_test_at_the_temperatures_of_their_card(on_dev, without_dev, asked,
+                                                                                 tmp_path):
+    weights = write_folder(tmp_path / "released", gather(without_dev / SEED, calibration=on_dev).files)
+
+    def said(*options: str):
+        return CliRunner().invoke(app, ["calibrate", str(weights), "--resamples", "20", "--limit", "3",
+                                        "--out", str(tmp_path / "c"), *options])
+
+    done = said("--split", "test")
+    assert done.exit_code == 0, done.output
+    assert "without the temperature 3.00" in done.output and asked == ["scnm"]
+    report = artifacts.read(tmp_path / "c" / "released-test-temperatures.json", CalibrationReport)
+    assert report.run == "released" and report.source.endswith("the weights released")
+    assert report.temperatures == {"scnm": {"label": 3.0}}
+    same = calibrate(of_run(without_dev), "x", split="test", limit=3, resamples=20, seed=42,
+                     temperatures=report.temperatures)
+    assert report.tasks == same.tasks
+    assert report.weights == same.weights
+    with pytest.raises(StageError, match="does not say whether it was trained on dev; measure it with"):
+        raise said().exception
+    with pytest.raises(ConfigError, match="leave out --condition, --data and --temperatures"):
+        raise said("--split", "test", "--temperatures", str(on_dev)).exception
+    write_json(weights / "giellm.json", {**read_json(weights / "giellm.json"), "condition": None})
+    with pytest.raises(StageError, match="is no released training: it has no giellm.json that says how"):
+        raise said("--split", "test").exception
+
+
 def test_no_path_of_a_machine_is_in_a_name(runs, tmp_path):
     assert run_name(runs / "mre/scnm/joint/scnm/seed-1", alone=True) == "mre-scnm-joint-scnm-seed-1"
     assert run_name(runs / "x" / ".." / "tiny", alone=False) == "tiny"
@@ -188,14 +221,12 @@ def test_no_path_of_a_machine_is_in_a_name(runs, tmp_path):
 
 def test_made_up_labels_and_two_answers_are_not_measured(runs):
     subject = of_run(runs / "tiny")
-    two = subject.training.model_copy(update={"condition": "two-task"})
     with pytest.raises(StageError, match="two-task, which answers text and words apart; calibrate"):
-        calibrate(subject._replace(training=two), "x", split="test", **HOW)
+        calibrate(subject._replace(condition="two-task"), "x", split="test", **HOW)
     card = subject.folder / "model" / "giellm.json"
     write_json(card, {**read_json(card), "condition": "placebo-words"})
-    placebo = subject.training.model_copy(update={"condition": "placebo-words"})
     with pytest.raises(ExtractionError, match="placebo-words, a control"):
-        calibrate(subject._replace(training=placebo), "x", split="test", **HOW)
+        calibrate(subject._replace(condition="placebo-words"), "x", split="test", **HOW)
 
 
 def test_what_was_trained_on_is_not_measured_on(runs, monkeypatch):

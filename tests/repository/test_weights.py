@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
+from giellm_utils.core import artifacts
+from giellm_utils.core.calibration_report import CalibrationReport, FOLDER
 from giellm_utils.core.files import read_json
 from giellm_utils.core.paths import ROOT, WEIGHTS
 from giellm_utils.core.settings import load_yaml
@@ -20,6 +22,7 @@ from giellm_utils.models.bundle import CARD, read_card
 from giellm_utils.models.load import model_path
 from giellm_utils.models.packaged import PACKAGED
 from giellm_utils.models.spec import ModelConfig, SCRATCH
+from giellm_utils.systems.fingerprints import weights_of
 from support.models import needs_gemma
 
 BASE = "gemma-3-270m-q4km"
@@ -43,6 +46,18 @@ def test_their_card_names_data_that_may_be_passed_on_and_the_terms():
     assert card.count("CC BY-SA 3.0") >= 2 and "JRTE" not in card
     assert "license: gemma" in card and "Gemma Prohibited Use Policy" in card
     assert "not** one of the models published with GIELLM" in card and FEW_ROWS in card
+
+
+def test_the_reports_on_their_confidences_are_of_these_very_weights():
+    reports = [path for path in (ROOT / "results" / FOLDER).glob("*.json")
+               if read_json(path)["run"] in ("weights", WEIGHTS.name)]
+    assert reports
+    for path in reports:
+        report = artifacts.read(path, CalibrationReport)
+        assert report.weights == weights_of(WEIGHTS), path.name
+        for task, card in read_card(WEIGHTS).tasks.items():
+            given = report.temperatures.get(task, {})
+            assert card.temperatures == (report.tasks[task].helpful if report.split == "dev" else given)
 
 
 @pytest.mark.parametrize("path", sorted(PROFILES.glob("*.yaml")), ids=lambda path: path.stem)

@@ -69,7 +69,10 @@ def _said(found: Reliability) -> str:
              f"gap {100 * gap.value:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]",
              f"expected calibration error (ECE) {100 * error.value:.1f} "
              f"[{100 * error.low:.1f}, {100 * error.high:.1f}]"]
-    if temperature:
+    if temperature and not temperature.fitted:
+        lines.append(f"at temperature {temperature.value:.2f}; without it ECE "
+                     f"{100 * temperature.before.value:.1f}")
+    elif temperature:
         lines.append(f"temperature {temperature.value:.2f} of one half; ECE of the other "
                      f"{100 * temperature.before.value:.1f} → {100 * temperature.after.value:.1f}")
     return "\n".join(lines).replace("-", "−")
