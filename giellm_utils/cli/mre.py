@@ -18,6 +18,8 @@ mre_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False,
 CellsOption = Annotated[Path, typer.Option(help=r"Folder of cells: TASK/CONDITION\[/ARM]/seed-N.json.gz.")]
 ANALYSIS, COVERAGE, POWER, BOUND = (
     Path("results/mre") / f"{name}.json" for name in ("analysis", "coverage", "power", "bound"))
+ExperimentOption = Annotated[str, typer.Option("--experiment", "-e",
+                                               help="Name in configs/experiments, or a YAML file.")]
 OutOption = Annotated[Path, typer.Option(help="Where the report goes.")]
 #: Test texts of a probe.
 PROBED = 500
@@ -25,32 +27,48 @@ SeedOption = Annotated[int, typer.Option(help="Of what is drawn at random.")]
 
 
 @mre_app.command()
-def analyse(cells: CellsOption = Path("results/mre"),
+def analyse(experiment: ExperimentOption = "mre",
+            look: Annotated[str | None, typer.Option(
+                help="A look that the experiment plans; default: the last that is due.")] = None,
+            cells: CellsOption = Path("results/mre"),
             margin: Annotated[float, typer.Option(
                 min=0, help="Equivalence margin in points; PROTOCOL.md fixes it.")] = 1.5,
             resamples: Annotated[int, typer.Option(min=10, help="Of the bootstrap over documents.")] = 2000,
             partial: Annotated[bool, typer.Option(
-                "--partial", help="A look while cells are missing: the seeds that both sides have.")] = False,
+                "--partial", help="A look that is not due: all cells that stand, and the seeds that both "
+                "sides have. It is a look at test all the same.")] = False,
             seed: SeedOption = 42,
             out: OutOption = ANALYSIS) -> None:
     """Differences between conditions with their intervals and tests, from committed cells; probes too."""
     from giellm_utils.evaluation import trials
     from giellm_utils.evaluation.probing import summarise
+    from giellm_utils.experiment import looks
     from giellm_utils.experiment.cells import read_cells, read_probes
+    from giellm_utils.experiment.grid import load_grid
 
-    found = trials.analyse(read_cells(cells), margin=margin / 100, resamples=resamples, partial=partial,
-                           seed=seed)
-    for e in found.effects:
-        if e.role == "primary":
-            typer.echo(f"{e.task:12} {e.metric:3} {e.a} - {e.b}: {100 * e.value:+.2f} [{100 * e.low:+.2f}, "
-                       f"{100 * e.high:+.2f}], Holm p {e.holm_p:.3g}, equivalence p {e.tost_holm_p:.3g}: "
-                       f"{e.verdict}")
-    for line in found.missing:
-        typer.echo(f"not compared: {line}")
+    named, stages = None, []
+    if partial:
+        compared, probed = read_cells(cells), read_probes(cells)
+    else:
+        named, stages, compared, probed = looks.due(load_grid(experiment), cells, look)
+    # Before anything is shown: probes that cannot be summarised are no reason to have looked.
+    probes = summarise(probed)
+    found = trials.analyse(compared, margin=margin / 100, resamples=resamples, partial=partial, seed=seed)
+    found = found.model_copy(update={"look": named, "stages": stages})
+    primary = [e for e in found.effects if e.role == "primary"]
+    typer.echo(f"look {named} at {len(compared)} cells; " if named else f"{len(compared)} cells; ", nl=False)
+    typer.echo(f"{len(primary)} of {found.planned} planned tests made, Holm over {found.planned}")
+    for e in primary:
+        typer.echo(f"{e.task:12} {e.metric:3} {e.a} - {e.b}: {100 * e.value:+.2f} [{100 * e.low:+.2f}, "
+                   f"{100 * e.high:+.2f}], Holm p {e.holm_p:.3g}, equivalence p {e.tost_holm_p:.3g}: "
+                   f"{e.verdict}")
+    for what, lines in (("not compared", found.missing), ("left out", found.left_out)):
+        for line in lines:
+            typer.echo(f"{what}: {line}")
     typer.echo(paths.shown(artifacts.write(out, found)))
-    probed, path = read_probes(cells), out.with_name("probes.json")
+    path = out.with_name("probes.json")
     if probed or path.exists():
-        typer.echo(paths.shown(artifacts.write(path, summarise(probed))))
+        typer.echo(paths.shown(artifacts.write(path, probes)))
 
 
 @mre_app.command()
@@ -125,10 +143,6 @@ def bound(tasks: Annotated[list[str] | None, typer.Option(
             typer.echo(f"  bits a word label {w.bits:.2f}, given the class {w.bits_given_class:.2f}; most "
                        f"frequent label right {100 * w.accuracy:.1f}, {100 * w.accuracy_given_class:.1f}")
     typer.echo(paths.shown(artifacts.write(out, BoundReport(folds=gold.FOLDS, seed=gold.SEED, tasks=found))))
-
-
-ExperimentOption = Annotated[str, typer.Option("--experiment", "-e",
-                                               help="Name in configs/experiments, or a YAML file.")]
 
 
 @mre_app.command()

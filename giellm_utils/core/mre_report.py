@@ -110,12 +110,18 @@ class TrialRun(Artifact):
 
 
 class MreReport(Artifact):
-    """analysis.json. `planned`: primary tests that Holm counts, `missing`: comparisons not made and why."""
+    """analysis.json. `planned`: primary tests that Holm counts, `missing`: comparisons not made and why,
+    `left_out`: seeds that a primary comparison could not take and why. `look`: the planned one that this is,
+    at `stages` alone; None of what stood when somebody looked (`partial`) and of cells without a plan."""
 
+    look: str | None = None
+    stages: list[str] = []
+    partial: bool = False
     margin: float
     confidence: float
     planned: int
     missing: list[str]
+    left_out: list[str] = []
     scores: list[TrialScore]
     effects: list[TrialEffect]
     runs: list[TrialRun]

@@ -72,28 +72,44 @@ def analyse(cells: Iterable[Cell], *, margin: float = MARGIN, resamples: int = R
             partial: bool = False) -> MreReport:
     """Scores of every condition and every comparison that the cells allow; the order of cells is nothing.
 
-    A primary comparison wants the same seeds of both sides and all datasets of its group; another takes the
-    seeds that all have. A seed whose two sides were computed in two precisions is left out. `partial`, for a
-    look while cells are missing, lets primary ones take what all have too. What has fewer than two seeds in
-    common is named in `missing`. Raises TrialError for missing seeds and as Trials does.
+    A primary comparison wants the same seeds of both sides and all datasets of its group, all decoded under
+    the grammar; another takes the seeds that all have. A seed whose two sides were computed in two precisions
+    is left out. `partial`, for a look while cells are missing, lets primary ones take what all have too; what
+    they leave out is named. What has fewer than two seeds in common is named in `missing`. Raises TrialError
+    for missing seeds and ways of decoding, and as Trials does.
     """
     trials = Trials(cells)
+    left_out = list(_lacking(trials))
+    if left_out and not partial:
+        raise TrialError(f"{left_out[0]}; train and decode these cells, or take what stands with --partial")
     effects, missing, strata = [], [], []
     draws = lru_cache(partial_of(resample_counts, resamples=resamples, seed=seed))
     for comparison in comparisons(trials):
-        seeds = _seeds(trials, comparison, partial)
+        seeds, unlike = _seeds(trials, comparison)
+        if unlike and comparison.role == "primary":
+            left_out.append(f"{comparison}: seeds {', '.join(map(str, unlike))} were computed in two "
+                            "precisions")
         if len(seeds) < 2:
             missing.append(f"{comparison}: two seeds in common are needed, there are {len(seeds)}")
         else:
             effects.append(_effect(trials, comparison, seeds, margin, draws))
             strata += _strata(trials, comparison, seeds)
-    return MreReport(margin=margin, confidence=CONFIDENCE, planned=PLANNED, missing=missing,
-                     scores=list(_scores(trials)), effects=_adjusted(effects),
+    return MreReport(margin=margin, confidence=CONFIDENCE, planned=PLANNED, partial=partial, missing=missing,
+                     left_out=left_out, scores=list(_scores(trials)), effects=_adjusted(effects),
                      runs=[_run(cell) for seeds in trials.cells.values() for cell in seeds.values()],
                      strata=strata)
 
 
 def comparisons(trials: Trials) -> list[Comparison]:
+    """Those whose cells all have the metric and were decoded so."""
+    return [c for c in _thinkable(trials) if _measured(trials, c)]
+
+
+def _measured(trials: Trials, c: Comparison) -> bool:
+    return all(trials.measures(task, c.arm, side, c.way, c.metric) for task in c.tasks for side in (c.a, c.b))
+
+
+def _thinkable(trials: Trials) -> list[Comparison]:
     """Each condition against the single-level ones, joint against each of the others, and each condition of
     another arm against itself in the main one, as NAME@main, where both learned from as many texts or the
     arm is MIXTURE, whose point is that it has more."""
@@ -101,8 +117,7 @@ def comparisons(trials: Trials) -> list[Comparison]:
     groups += [(name, members) for name, members in GROUPS.items() if set(members) <= set(trials.tasks)]
     return [Comparison(name, tasks, arm, way, metric, a, b)
             for name, tasks in groups for arm in trials.arms(*tasks) for way in WAYS
-            for metric, base in BASES.items() for a, b in _sides(trials, tasks, arm, base)
-            if all(trials.measures(task, arm, side, way, metric) for task in tasks for side in (a, b))]
+            for metric, base in BASES.items() for a, b in _sides(trials, tasks, arm, base)]
 
 
 def _sides(trials: Trials, tasks: Sequence[str], arm: str, base: str) -> list[tuple[str, str]]:
@@ -118,17 +133,27 @@ def _sides(trials: Trials, tasks: Sequence[str], arm: str, base: str) -> list[tu
     return sides
 
 
-def _seeds(trials: Trials, c: Comparison, partial: bool) -> list[int]:
-    found = {(task, side): trials.seeds(task, c.arm, side) for task in c.tasks for side in (c.a, c.b)}
-    common = {seed for seed in set.intersection(*found.values()) if _is_of_one_precision(trials, c, seed)}
-    if c.role == "primary" and not partial:
+def _seeds(trials: Trials, c: Comparison) -> tuple[list[int], list[int]]:
+    """Those that all sides have, and which of these were computed in two precisions and so are not taken."""
+    common = sorted(set.intersection(
+        *(trials.seeds(task, c.arm, side) for task in c.tasks for side in (c.a, c.b))))
+    unlike = [seed for seed in common if not _is_of_one_precision(trials, c, seed)]
+    return [seed for seed in common if seed not in unlike], unlike
+
+
+def _lacking(trials: Trials) -> Iterator[str]:
+    """What primary comparisons lack: seeds of a side, or decoding under the grammar."""
+    for c in _thinkable(trials):
+        if c.role != "primary":
+            continue
+        if not _measured(trials, c):
+            yield f"{c}: not all of its cells were decoded under the grammar"
+        found = {f"{task}/{side}": trials.seeds(task, c.arm, side) for task in c.tasks for side in (c.a, c.b)}
         every = set.union(*found.values())
-        lacking = [f"{task}/{side} lacks {', '.join(map(str, sorted(every - seeds)))}"
-                   for (task, side), seeds in found.items() if seeds != every]
-        if lacking:
-            raise TrialError(f"{c}: seeds are missing ({'; '.join(lacking)}); train these cells, or take the "
-                             "seeds that both have with --partial")
-    return sorted(common)
+        sides = [f"{side} lacks {', '.join(map(str, sorted(every - seeds)))}"
+                 for side, seeds in found.items() if seeds != every]
+        if sides:
+            yield f"{c}: seeds are missing ({'; '.join(sides)})"
 
 
 def _is_of_one_precision(trials: Trials, c: Comparison, seed: int) -> bool:
@@ -200,7 +225,8 @@ def _scores(trials: Trials) -> Iterator[TrialScore]:
 
 
 def _run(cell: Cell) -> TrialRun:
-    return TrialRun(**{name: getattr(cell, name) for name in TrialRun.model_fields})
+    fields = {name: getattr(cell, name) for name in TrialRun.model_fields}
+    return TrialRun(**{**fields, "dtype": cell.precision})
 
 
 def _rounded(value: float) -> float:

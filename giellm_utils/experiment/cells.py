@@ -76,14 +76,19 @@ def read_cell(path: Path) -> Cell:
 
 
 def read_probes(folder: Path) -> list[Probe]:
-    """Every probe below `folder`, by path; raises StorageError naming the file that is none."""
+    """Every probe below `folder`, by path; raises StorageError naming the file that is none, or that is not
+    where its address says."""
     found = []
     for path in sorted(folder.rglob("probe-*.json.gz")):
         try:
-            found.append(Probe.model_validate(read_json_gz(path)))
+            probe = Probe.model_validate(read_json_gz(path))
         except ValidationError as error:
             raise StorageError(f"{path} is not what a probe holds ({error.errors()[0]['msg']}); move it away "
                                "and probe again") from None
+        if probe.path(folder) != path:
+            raise StorageError(f"{path} holds the probe of {probe.path(folder).relative_to(folder)}: move it "
+                               f"to {probe.path(folder)}")
+        found.append(probe)
     return found
 
 

@@ -112,6 +112,7 @@ class GridStage(Section):
 class Grid(Section):
     """An experiment: what all its trainings share, and its stages in order.
 
+    `looks`: name -> stages that are compared together (experiment.looks), in order.
     `split`: whose documents are scored; dev for choices, which a training must not have seen then. `chosen`:
     condition -> keys of `training` that were chosen for it on dev. `limit`: dataset -> documents scored, the
     first by text hash.
@@ -126,6 +127,16 @@ class Grid(Section):
     chosen: dict[str, dict[str, Any]] = Field(default_factory=dict)
     limit: dict[str, int] = Field(default_factory=dict)
     stages: list[GridStage] = Field(min_length=1)
+    looks: dict[str, list[str]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _looks_are_at_stages(self) -> Grid:
+        known = [stage.name for stage in self.stages]
+        for look, stages in self.looks.items():
+            if not stages or (unknown := [s for s in stages if s not in known]):
+                raise ValueError(f"look {look} is at {unknown[0] if stages else 'no stage'}; there are "
+                                 f"{', '.join(known)}")
+        return self
 
     @model_validator(mode="after")
     def _arms_are_apart(self) -> Grid:

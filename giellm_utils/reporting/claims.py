@@ -15,6 +15,7 @@ from pathlib import Path
 
 from giellm_utils.core import artifacts
 from giellm_utils.core.artifacts import Effect, Score
+from giellm_utils.core.conditions import MIXTURE
 from giellm_utils.core.files import read_json
 from giellm_utils.core.mre_report import BoundReport, MreReport
 from giellm_utils.core.plan_record import PlanFile
@@ -22,7 +23,7 @@ from giellm_utils.data.registry import TASKS
 from giellm_utils.reporting import published
 from giellm_utils.reporting.beside_paper import is_the_papers, measured, Ours, ROADS, WORST
 from giellm_utils.reporting.mre_tables import FOLDER, interval, points
-from giellm_utils.reporting.mre_titles import condition_title, task_title, verdict
+from giellm_utils.reporting.mre_titles import condition_title, p_text, task_title, verdict
 from giellm_utils.reporting.plan_tables import gib, way
 from giellm_utils.reporting.published import accuracy_table, GIELLM_SYSTEMS, LEVELS, SIZES, TRAINING
 from giellm_utils.reporting.results import RunResults
@@ -39,8 +40,8 @@ SIX, ALONE, TWO, SLG, USA = "open-six", "open-scnm", "weights", "scnm-slg-gemma"
 SMALL = "mini"
 HEAD = ("claim of the paper", "what we did", "what we found", "status, deviations")
 LEGEND = (
-    "Per cent with 95 % bootstrap intervals over documents; differences in points. TL, WL and ALL of ours "
-    "are read as in the table cell by cell. Of a run the scores of free decoding are shown, where there are "
+    "Per cent with 95 % bootstrap intervals over documents (those of the experiment: as they say); "
+    "differences in points. TL, WL and ALL of ours are read as in the table cell by cell. Of a run the scores of free decoding are shown, where there are "
     "any. *Apart*: the two intervals do not overlap, which is no paired test; n may differ between the two "
     "(of few texts a score can be 0 with an interval of no width). The paper's cells stand under "
     "the levels that we infer where its headers are shifted.")
@@ -109,28 +110,39 @@ def table(results: Path) -> str:
 
 def _reinforcement(evidence: Evidence) -> Row:
     joint, text, words = published.MRE
+    analysis = _analysis(evidence)
+    tasks = dict.fromkeys(task_title(e.task) for e in (analysis.effects if analysis else ())
+                          if e.role == "primary")
+    state = "under way" if not analysis else ("looked at before it is whole, on stand-in data"
+                                              if analysis.partial else "compared on stand-in data")
     return Row(
         f"The two levels reinforce each other (MRE). TCREE: joint TL {joint.tl:.2f}, WL {joint.wl:.2f}, ALL "
         f"{joint.all:.2f}; {text.training} TL {text.tl:.2f}, so joint {points((joint.tl - text.tl) / 100)}; "
         f"{words.training} WL {words.wl:.2f}, so joint {points((joint.wl - words.wl) / 100)}",
         "The experiment of PROTOCOL.md: joint against each level alone, paired by seed, intervals over "
-        f"documents and seeds, on TCREE-open and SCNM-open. Beside it the trainings of `{SMALL}` and what "
-        "gold alone lets one level tell of the other",
+        f"documents and seeds, on open stand-ins ({'; '.join(tasks) or 'SCNM and TCREE first'}). Beside it "
+        f"the trainings of `{SMALL}` and what gold alone lets one level tell of the other",
         [*_trials(evidence), *_small(evidence), *_bound(evidence)],
-        "compared on stand-in data" if evidence.path(FOLDER, "analysis.json") else "under way",
+        state,
         f"what `{SMALL}` says is one seed on machine-written texts and decides nothing. TCREE's labels are "
         "ours, the model is small and trained with LoRA; the paper's joint row was most likely measured on "
         "SLG (inferred). Not pre-registered; an earlier run was looked at once and is lost (PROTOCOL.md)")
 
 
+def _analysis(evidence: Evidence) -> MreReport | None:
+    path = evidence.path(FOLDER, "analysis.json")
+    return artifacts.read(path, MreReport) if path else None
+
+
 def _trials(evidence: Evidence) -> Iterator[str]:
-    if not (path := evidence.path(FOLDER, "analysis.json")):
+    if not (found := _analysis(evidence)):
         yield "Experiment: nothing compared before stages i and ii are whole (`giellm mre status`)"
         return
-    for e in artifacts.read(path, MreReport).effects:
+    for e in found.effects:
         if e.role == "primary":
             yield (f"{task_title(e.task)}, {metric_title(e.metric)}, joint minus {condition_title(e.b)}, "
-                   f"{len(e.seeds)} seeds: {points(e.value)} {interval(e.low, e.high)}, {verdict(e)}")
+                   f"{len(e.seeds)} seeds: {points(e.value)} {interval(e.low, e.high)} (over documents and "
+                   f"seeds, alone), Holm p {p_text(e.holm_p)} of {found.planned} planned: {verdict(e)}")
 
 
 def _small(evidence: Evidence) -> Iterator[str]:
@@ -261,7 +273,8 @@ def _needs(system: str) -> str:
 
 
 def _one_model(evidence: Evidence) -> Row:
-    alone, run = evidence.run(ALONE), evidence.results_of(SIX)
+    alone, run, analysis = evidence.run(ALONE), evidence.results_of(SIX), _analysis(evidence)
+    mixed = analysis and any(e.arm == MIXTURE for e in analysis.effects)
     lines = [f"{t.model}: {t.sequences:,} sequences, {t.steps:,} steps"
              for t in (run.trainings if run and run.trainings else ())]
     lines += [f"TL / WL / ALL, {TASKS[task].title}: {_three(ours)}"
@@ -272,7 +285,8 @@ def _one_model(evidence: Evidence) -> Row:
         "mixed",
         f"The same mix of open stand-ins in one training (`{SIX}`)", lines, "done on stand-in data",
         "one seed; set against training on one dataset alone for SCNM only, and by another recipe. What a "
-        "level gains in such a mix (stage vii of PROTOCOL.md): not done yet")
+        "level gains in such a mix (stage vii of PROTOCOL.md): "
+        + ("in results/mre" if mixed else "not done yet"))
 
 
 def _format(evidence: Evidence) -> Row:

@@ -41,39 +41,49 @@ def interval(low: float, high: float) -> str:
 
 
 def primary(report: MreReport) -> str:
-    """The primary comparisons under all three intervals, with adjusted p-values and the verdict."""
+    """The primary comparisons under all three intervals, with adjusted p-values and the verdict, under a line
+    on how many were made, and over what was left out."""
     found = [e for e in report.effects if e.role == "primary"]
+    look = f"Look {report.look}, stages {', '.join(report.stages)}. " if report.look else ""
+    if report.partial:
+        look = "A look at what stood before all cells did. "
+    said = (f"{look}{len(found)} of {report.planned} planned primary tests are made; Holm counts all "
+            f"{report.planned}. The intervals are 95 % each for itself: one that leaves zero out can stand "
+            "beside an adjusted p-value that decides nothing.\n\n")
+    lacking = [f"- not compared: {line}\n" for line in report.missing]
+    lacking += [f"- left out: {line}\n" for line in report.left_out]
     if not found:
-        return MISSING_YET
-    return rows_to_markdown(
+        return said + "".join(lacking)
+    return said + rows_to_markdown(
         ("dataset", "outcome", "joint minus", "seeds", "difference", "95 %, documents and seeds",
          "t over seeds", "documents within seeds", "Holm p", f"equivalence p (±{100 * report.margin:g})",
          "verdict"),
         [(task_title(e.task), metric_title(e.metric), condition_title(e.b), len(e.seeds), points(e.value),
           interval(e.low, e.high), interval(e.seed_low, e.seed_high),
           interval(e.document_low, e.document_high), p_text(e.holm_p), p_text(e.tost_holm_p), verdict(e))
-         for e in found])
+         for e in found]) + "".join(["\n", *lacking] if lacking else [])
 
 
 def secondary(report: MreReport) -> str:
-    """Every other comparison under constrained decoding; p-values for each alone."""
+    """Every other comparison under constrained decoding; p-values for each alone, so no verdicts."""
     found = [e for e in report.effects if e.role == "secondary" and e.decoding == "constrained"]
     return _comparisons(found)
 
 
 def free(report: MreReport) -> str:
     """The comparisons under free decoding."""
-    return _comparisons([e for e in report.effects if e.decoding == "free"])
+    found = [e for e in report.effects if e.decoding == "free"]
+    return _comparisons(found) if found else "Nothing was decoded freely.\n"
 
 
 def _comparisons(found: Sequence[TrialEffect]) -> str:
     if not found:
-        return MISSING_YET
+        return "Nothing else was compared.\n"
     return rows_to_markdown(
         ("dataset", "arm", "outcome", "condition", "minus", "seeds", "difference",
-         "95 %, documents and seeds", "p", "verdict"),
+         "95 %, documents and seeds", "p, alone"),
         [(task_title(e.task), e.arm, metric_title(e.metric), condition_title(e.a), condition_title(e.b),
-          len(e.seeds), points(e.value), interval(e.low, e.high), p_text(e.p_value), verdict(e))
+          len(e.seeds), points(e.value), interval(e.low, e.high), p_text(e.p_value))
          for e in found])
 
 

@@ -5,25 +5,40 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from giellm_utils.cli.main import app
 from giellm_utils.core import artifacts
 from giellm_utils.core.mre_report import CoverageReport, MreReport, PowerReport
 from giellm_utils.core.settings import ConfigError
-from giellm_utils.evaluation.trial_table import TrialError
 from giellm_utils.evaluation.trials import analyse
 from giellm_utils.experiment.cells import write_cell
+from giellm_utils.experiment.grid import load_grid, queue, QueueError, settings
 from giellm_utils.experiment.trial_data import trial_dataset
 from support.cells import synthetic
 
 
 def cells_in(folder: Path, **left_out: int):
-    """Cells of three conditions and seeds on disk, without condition=seed of `left_out`."""
-    cells = [c for c in synthetic(n=50) if left_out.get(c.condition) != c.seed]
+    """Cells of three conditions and seeds on disk as `planned` asks for them, without condition=seed of
+    `left_out`."""
+    loaded = load_grid(str(planned(folder)))
+    asked = {(a.condition, a.seed): settings(loaded, a) for a in queue(loaded)}
+    cells = [c.model_copy(update={"settings": asked[c.condition, c.seed]})
+             for c in synthetic(n=50) if left_out.get(c.condition) != c.seed]
     for c in cells:
         write_cell(folder, c)
     return cells
+
+
+def planned(folder: Path, **more) -> Path:
+    """An experiment of SCNM alone in a file beside `folder`, with one look."""
+    path = folder.with_name(f"{folder.name}.yaml")
+    path.write_text(yaml.safe_dump({
+        "name": "small", "looks": {"first": ["i"]},
+        "stages": [{"name": "i", "datasets": ["scnm"], "conditions": ["joint", "text", "words"],
+                    "seeds": [1, 2, 3], "decodings": ["constrained"]}], **more}), "utf-8")
+    return path
 
 
 def called(*arguments: object) -> str:
@@ -34,20 +49,63 @@ def called(*arguments: object) -> str:
 
 def test_analyse_writes_what_analyse_finds(tmp_path) -> None:
     cells, out = cells_in(tmp_path / "mre"), tmp_path / "mre" / "analysis.json"
-    said = called("analyse", "--cells", tmp_path / "mre", "--resamples", 50, "--margin", 2, "--out", out)
-    assert artifacts.read(out, MreReport) == analyse(cells, resamples=50, margin=0.02)
+    # What is of no stage of the look is not looked at.
+    for more in synthetic(conditions=("two-task",), n=50):
+        write_cell(tmp_path / "mre", more)
+    command = ("analyse", "-e", tmp_path / "mre.yaml", "--cells", tmp_path / "mre", "--resamples", 50,
+               "--margin", 2, "--out", out)
+    said = called(*command)
+    found = artifacts.read(out, MreReport)
+    assert (found.look, found.stages, found.partial) == ("first", ["i"], False)
+    assert found.model_copy(update={"look": None, "stages": []}) == analyse(cells, resamples=50, margin=0.02)
     first = out.read_bytes()
+    assert "look first at 9 cells; 2 of 8 planned tests made, Holm over 8" in said
     assert "scnm         tl  joint - text:" in said and "Holm p" in said
-    called("analyse", "--cells", tmp_path / "mre", "--resamples", 50, "--margin", 2, "--out", out)
+    called(*command)
     assert out.read_bytes() == first
 
 
-def test_missing_seeds_are_refused_unless_a_look_is_wanted(tmp_path) -> None:
-    cells_in(tmp_path, text=2)
-    with pytest.raises(TrialError, match="scnm/text lacks 2"):
-        called("analyse", "--cells", tmp_path, "--out", tmp_path / "a.json")
-    assert not (tmp_path / "a.json").exists()
-    called("analyse", "--cells", tmp_path, "--partial", "--resamples", 20, "--out", tmp_path / "a.json")
+def test_a_look_that_is_not_due_is_refused_unless_it_is_wanted(tmp_path) -> None:
+    folder, out = tmp_path / "mre", tmp_path / "a.json"
+    cells_in(folder, text=2)
+    command = ("analyse", "-e", tmp_path / "mre.yaml", "--cells", folder, "--resamples", 20, "--out", out)
+    with pytest.raises(QueueError, match="look first is not due: of its stages i 1 cells are left, the next "
+                                         "is scnm/text/seed-2; .* --partial, which counts as a look"):
+        called(*command)
+    with pytest.raises(QueueError, match="plans no look 'second'; it has first"):
+        called(*command, "--look", "second")
+    assert not out.exists()
+    said = called(*command, "--partial")
+    found = artifacts.read(out, MreReport)
+    assert found.partial and found.look is None and "left out: scnm, arm main" in said
+    assert found.left_out == ["scnm, arm main, constrained: tl of joint minus text: seeds are missing "
+                              "(scnm/text lacks 2)"]
+    planned(folder, looks={})
+    with pytest.raises(QueueError, match="experiment small plans no look: name the stages"):
+        called(*command)
+
+
+def test_a_look_is_at_cells_of_the_experiment_alone(tmp_path) -> None:
+    folder, out = tmp_path / "mre", tmp_path / "a.json"
+    cells = cells_in(folder)
+    command = ("analyse", "-e", tmp_path / "mre.yaml", "--cells", folder, "--out", out)
+    write_cell(folder, cells[0].model_copy(update={"split": "dev"}))
+    with pytest.raises(QueueError, match="cell scnm/joint/seed-1 was scored on dev, the experiment on test"):
+        called(*command)
+    write_cell(folder, cells[0].model_copy(update={"settings": {"limit": 3}}))
+    with pytest.raises(QueueError, match="seed-1.json.gz was made with another"):
+        called(*command)
+    assert not out.exists()
+
+
+def test_looks_are_at_stages_that_are_there(tmp_path) -> None:
+    for looks, said in (({"x": ["ii"]}, "look x is at ii; there are i"),
+                        ({"x": []}, "look x is at no stage")):
+        with pytest.raises(ConfigError, match=said):
+            load_grid(str(planned(tmp_path / "mre", looks=looks)))
+    looks = load_grid("mre").looks
+    assert list(looks) == ["after-ii", "after-iii", "after-v", "after-vii"]
+    assert looks["after-ii"] == ["i", "ii"]
 
 
 def test_power_and_coverage_write_their_reports(tmp_path) -> None:

@@ -123,7 +123,19 @@ def test_missing_seeds_of_a_primary_comparison_are_named() -> None:
     cells = [c for c in synthetic(n=30) if (c.condition, c.seed) != ("text", 2)]
     with pytest.raises(TrialError, match=r"scnm, .*tl of joint minus text: .*scnm/text lacks 2.*--partial"):
         analyse(cells, **FAST)
-    assert effect(analyse(cells, partial=True, **FAST), "tl").seeds == [1, 3]
+    report = analyse(cells, partial=True, **FAST)
+    assert effect(report, "tl").seeds == [1, 3] and effect(report, "f1").seeds == [1, 2, 3]
+    assert report.partial and [line.rsplit(": ", 1)[1] for line in report.left_out] == [
+        "seeds are missing (scnm/text lacks 2)"]
+
+
+def test_a_primary_cell_without_constrained_decoding_is_named() -> None:
+    cells = synthetic(n=30)
+    cells[0] = cells[0].model_copy(update={"decoded": {"free": cells[0].decoded["constrained"]}})
+    with pytest.raises(TrialError, match="tl of joint minus text: not all of its cells were decoded under"):
+        analyse(cells, **FAST)
+    report = analyse(cells, partial=True, **FAST)
+    assert not report.effects and len(report.left_out) == 2
 
 
 def test_other_comparisons_take_the_seeds_that_both_have() -> None:
@@ -140,6 +152,9 @@ def test_a_seed_of_two_precisions_is_left_out_of_what_compares_them() -> None:
              for c in synthetic(seeds=4)]
     report = analyse(cells, resamples=20)
     assert effect(report, "tl").seeds == [1, 2, 4] and effect(report, "f1").seeds == [1, 2, 3, 4]
+    (line,) = report.left_out
+    assert line.endswith("tl of joint minus text: seeds 3 were computed in two precisions")
+    assert {r.dtype for r in report.runs} == {"bfloat16", "float32"}
 
 
 def test_other_documents_are_refused() -> None:

@@ -48,6 +48,7 @@ def folder(tmp_path: Path) -> Path:
     for name in ("mini", "open-six", "open-scnm", "scnm-slg-gemma", "usa-gemma", "weights", "plan", "corpus",
                  "systems", "mre"):
         shutil.copytree(RESULTS / name, tmp_path / name)
+    (tmp_path / "mre" / "analysis.json").unlink(missing_ok=True)
     return tmp_path
 
 
@@ -82,14 +83,18 @@ def test_the_experiment_is_compared_by_its_analysis(folder: Path) -> None:
               "a": "joint", "b": "text", "seeds": [1, 2], "differences": [0.01, 0.02], "value": 0.0123,
               **{f"{kind}{end}": 0.05 for kind in ("", "seed_", "document_") for end in ("low", "high")},
               **dict.fromkeys(("p_value", "tost_p", "document_sd", "seed_sd", "residual_sd"), 0.5),
-              "holm_p": None, "tost_holm_p": None, "n": 1000, "clusters": 1000, "verdict": "undecided",
+              "holm_p": 0.321, "tost_holm_p": None, "n": 1000, "clusters": 1000, "verdict": "undecided",
               "within_margin": False}
     write_json(folder / "mre" / "analysis.json", {
         "margin": 0.015, "confidence": 0.95, "planned": 8, "missing": [], "scores": [], "runs": [],
         "strata": [], "effects": [effect]})
     claim, _, found, state = row(folder, "The two levels")
-    assert "joint minus text only, 2 seeds: +1.23 [+5.00, +5.00], undecided" in found
+    assert "joint minus text only, 2 seeds: +1.23 [+5.00, +5.00] (over documents and seeds, alone), " in found
+    assert "Holm p 0.321 of 8 planned: undecided" in found
     assert "nothing compared" not in found and state.startswith("**compared")
+    write_json(folder / "mre" / "analysis.json",
+               {**read_json(folder / "mre" / "analysis.json"), "partial": True})
+    assert row(folder, "The two levels")[3].startswith("**looked at before it is whole")
 
 
 def test_the_small_corpus_has_its_differences(folder: Path) -> None:

@@ -13,7 +13,9 @@ from matplotlib import pyplot as plt
 from matplotlib.font_manager import findfont, FontProperties
 
 from giellm_utils.core.artifacts import Confusion
+from giellm_utils.core.files import read_json, write_json
 from giellm_utils.core.markup import TINTS
+from giellm_utils.core.paths import ROOT
 from giellm_utils.reporting.figures import (
     accuracy,
     confusion,
@@ -335,6 +337,21 @@ def test_headline_has_no_empty_row_where_no_level_was_trained_alone() -> None:
         task: {name: found for name, found in systems.items() if name not in ("text", "words")}
         for task, systems in six.tasks.items()}})
     assert "one level" not in texts(headline.headline(alone, example(), SOURCE))
+
+
+def test_headline_has_the_crf_of_the_same_documents(tmp_path) -> None:
+    run = RunResults(write_run(tmp_path / "r", "scnm", "tcree"))
+    assert "CRF" not in texts(next(headline.draw(run))[1])
+    for task in ("scnm", "tcree"):
+        path = ROOT / "results" / "systems" / "crf" / "open" / f"{task}.json"
+        n = max(s.n for s in run.scores.tasks[task].values())
+        row = {**read_json(path), "n_test": n, "provenance": run.provenance[task].model_dump(mode="json")}
+        write_json(tmp_path / "systems" / "crf" / "open" / f"{task}.json", row)
+        # Of one dataset alone it would leave a hole in the other.
+        assert texts(next(headline.draw(run))[1]).count("CRF") == (2 if task == "tcree" else 0)
+    write_json(tmp_path / "systems" / "crf" / "open" / "scnm.json", {**row, "task": "scnm"})
+    assert "CRF" not in texts(next(headline.draw(run))[1]), "another corpus"
+    plt.close("all")
 
 
 def test_drawing_takes_provenance_of_the_example(tmp_path) -> None:

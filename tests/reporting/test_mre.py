@@ -65,6 +65,9 @@ def test_the_forest_says_what_the_report_says(report) -> None:
     assert any(t.endswith(f"better, Holm p {mre_tables.p_text(effect.holm_p)}") for t in shown)
     assert shown.count("TL, text label *") == 4 and "SCPOS, mean of the four" in shown
     assert not {"SCPOS:RW", "SCPOS:N"} & set(shown)  # the group speaks for its datasets
+    assert any("over 8 planned tests, of which 8 are made" in t for t in shown)
+    # Secondary rows have a p-value of their own and no verdict.
+    assert sum(t.endswith(", alone") for t in shown) == 8
     ax = fig.axes[0]
     filled = [line for line in ax.lines if line.get_marker() == "o" and line.get_markerfacecolor() == BLUE]
     assert 100 * effect.value in [line.get_xdata()[0] for line in filled]
@@ -77,7 +80,15 @@ def test_what_is_not_there_is_not_drawn() -> None:
     assert list(drawn(mre_forest, few)) == ["forest"] and drawn(mre_learning_curve, few) == {}
     none = analyse(synthetic(conditions=("joint",), n=40), resamples=20)
     assert drawn(mre_forest, none) == {}
-    assert mre_tables.primary(none) == mre_tables.secondary(none) == "Not measured yet.\n"
+    assert mre_tables.primary(none).startswith("0 of 8 planned primary tests are made")
+    assert mre_tables.secondary(none) == "Nothing else was compared.\n"
+
+
+def test_a_condition_of_two_seeds_is_not_drawn_beside_others() -> None:
+    cells = synthetic(n=60) + synthetic(conditions=("placebo-words",), n=60, seeds=2)
+    found = drawn(mre_forest, analyse(cells, resamples=20))
+    assert list(found) == ["forest"] and any("9 cells, seeds 1, 2, 3;" in t for t in texts(found["forest"]))
+    plt.close("all")
 
 
 def test_the_same_bytes_every_time(report, tmp_path) -> None:
@@ -100,7 +111,7 @@ def test_the_registry_draws_single_files(report, tmp_path) -> None:
 
 def test_tables_hold_the_numbers(report) -> None:
     primary, effect = mre_tables.primary(report), next(e for e in report.effects if e.role == "primary")
-    assert primary.count("\n") == 2 + 8 and mre_tables.points(effect.value) in primary
+    assert primary.count("\n") == 2 + 2 + 8 and mre_tables.points(effect.value) in primary
     assert f"equivalence p (±{100 * report.margin:g})" in primary
     secondary = mre_tables.secondary(report)
     assert "| two-task |" in secondary and "text only + words only" in secondary
@@ -108,7 +119,18 @@ def test_tables_hold_the_numbers(report) -> None:
     line = next(li for li in lines if "| text only | constrained | 1000" in li)
     assert re.search(r"\| \d\d\.\d ± \d\.\d \| – \| – \| – \|$", line)
     assert mre_tables.runs(report).count("\n") == 2 + len(report.runs)
-    assert mre_tables.free(report) == "Not measured yet.\n"
+    assert mre_tables.free(report) == "Nothing was decoded freely.\n"
+
+
+def test_the_primary_table_says_how_many_tests_are_made_and_what_was_left_out() -> None:
+    cells = [c for c in synthetic(n=40) if (c.condition, c.seed) != ("text", 2)]
+    report = analyse(cells, resamples=20, partial=True)
+    table = mre_tables.primary(report)
+    assert table.startswith("A look at what stood before all cells did. 2 of 8 planned primary tests are")
+    assert "- left out: scnm, arm main, constrained: tl of joint minus text: seeds are missing" in table
+    named = report.model_copy(update={"partial": False, "look": "after-ii", "stages": ["i", "ii"]})
+    assert mre_tables.primary(named).startswith("Look after-ii, stages i, ii. 2 of 8")
+    assert "verdict" not in mre_tables.secondary(report)
 
 
 def test_documents_ask_for_them(tmp_path) -> None:

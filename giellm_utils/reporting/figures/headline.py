@@ -27,6 +27,7 @@ from giellm_utils.reporting.figures.style import (
     system_rows,
 )
 from giellm_utils.reporting.results import RunResults
+from giellm_utils.reporting.results import system_rows as committed_rows
 from giellm_utils.reporting.titles import METRIC_TITLES
 from giellm_utils.systems import registry
 
@@ -162,8 +163,9 @@ def _block(ax: Axes, title: str, text: str, inks: Sequence[Ink], top: float, siz
     _flow(ax, text, inks, _LEFT + 8, top - 15 - 0.5 * pitch - 0.36 * size, _COLUMN - 16, size, pitch)
 
 
-def _right(fig: Figure, tasks: Mapping[str, Mapping[str, SystemScores]]) -> None:
-    """One task: four metrics by system. Several: TL and F1 of joint, single-level and baseline."""
+def _right(fig: Figure, tasks: Mapping[str, Mapping[str, SystemScores]], titles: Mapping[str, str]) -> None:
+    """One task: four metrics by system. Several: TL and F1 of joint, single-level, CRF where every task has
+    one, and the majority class, which finds no word."""
     if len(tasks) == 1:
         ((_, systems),) = tasks.items()
         ax = fig.add_axes((0.655, 0.115, 0.2, 0.71))
@@ -171,8 +173,9 @@ def _right(fig: Figure, tasks: Mapping[str, Mapping[str, SystemScores]]) -> None
                   if (rows := system_rows(systems, m))])
         ax.set_xlim(-3, 103)
         return
-    # Where no task has a single-level system, neither panel has its row.
+    # Where no task has a single-level system, or one has no CRF, neither panel has its row.
     singles = any({"text", "words"} & set(systems) for systems in tasks.values())
+    crf = all("crf" in systems for systems in tasks.values())
     for left, metric, single, floor in ((0.64, "tl", "text", "majority"),
                                         (0.825, "f1", "words", "always_empty")):
         ax = fig.add_axes((left, 0.115, 0.115, 0.665), title=METRIC_TITLES[metric])
@@ -180,10 +183,10 @@ def _right(fig: Figure, tasks: Mapping[str, Mapping[str, SystemScores]]) -> None
         for task, systems in tasks.items():
             rows = {row.label: row for row in system_rows(systems, metric)}
             # A missing system keeps its row, so that the two panels stay level.
-            groups.append((task, [
+            groups.append((titles.get(task, task), [
                 rows.get(registry.title(s), Row(name, *[math.nan] * 3, FAINT))._replace(label=name)
-                for s, name in (("joint", "joint"), (single, "one level"), (floor, "baseline"))
-                if singles or s != single]))
+                for s, name, there in (("joint", "joint", True), (single, "one level", singles),
+                                       ("crf", "CRF", crf), (floor, "majority", True)) if there]))
         dots(ax, groups, intervals=False)
         ax.set_xlim(-3, 103)
         if metric == "f1":
@@ -191,12 +194,26 @@ def _right(fig: Figure, tasks: Mapping[str, Mapping[str, SystemScores]]) -> None
 
 
 def draw(results: RunResults) -> Iterator[tuple[str, Figure]]:
-    example = results.example
-    yield "headline", headline(results.scores, example, results.source())
+    scores = results.scores
+    if len(scores.tasks) > 1:
+        scores = scores.model_copy(update={"tasks": {
+            task: {**systems, **_crf(results, task, systems)} for task, systems in scores.tasks.items()}})
+    titles = {name: task.title for name, task in results.tasks.root.items()} if results.tasks else {}
+    yield "headline", headline(scores, results.example, results.source(), titles)
 
 
-def headline(scores: ScoresFile, example: Example, source: str) -> Figure:
-    """1600 x 900 pixels at 150 dpi: left one sentence as the model sees it, right the accuracies."""
+def _crf(results: RunResults, task: str, systems: Mapping[str, SystemScores]) -> dict[str, SystemScores]:
+    """The CRF's committed scores on the very documents of `results`, by its name, where there are some."""
+    provenance, n = results.provenance[task], max(s.n for s in systems.values())
+    rows = [row for row in committed_rows(results.folder.parent)
+            if (row.entry, row.task, row.n_test) == ("crf", task, n) and row.provenance == provenance]
+    return {"crf": rows[0].scores} if rows else {}
+
+
+def headline(scores: ScoresFile, example: Example, source: str,
+             titles: Mapping[str, str] | None = None) -> Figure:
+    """1600 x 900 pixels at 150 dpi: left one sentence as the model sees it, right the accuracies of the
+    tasks, called by their `titles`."""
     tasks = scores.tasks
     with canvas(_WIDTH / 72, _HEIGHT / 72, "", source, layout="none", margin=_LEFT / _WIDTH) as fig:
         ax = fig.add_axes((0, 0, 1, 1), xlim=(0, _WIDTH), ylim=(0, _HEIGHT))
@@ -207,5 +224,5 @@ def headline(scores: ScoresFile, example: Example, source: str) -> Figure:
         n = f", n = {max(s.n for s in next(iter(tasks.values())).values()):,}" if len(tasks) == 1 else ""
         ax.text(0.55 * _WIDTH, _TOP - 12, f"Scores on test, per cent, 95 % intervals{n}", fontsize=9.5,
                 color=FAINT)
-        _right(fig, tasks)
+        _right(fig, tasks, titles or {})
     return fig

@@ -14,7 +14,7 @@ from giellm_utils.core.cells import MAIN
 from giellm_utils.core.mre_report import MreReport, TrialEffect, TrialVerdict
 from giellm_utils.evaluation import multiple
 from giellm_utils.evaluation.trials import GROUPS, PRIMARY
-from giellm_utils.reporting.figures.style import BLUE, canvas, dots, GREEN, GREY, INK, RED, Row
+from giellm_utils.reporting.figures.style import BLUE, canvas, dots, FAINT, GREEN, GREY, INK, RED, Row
 from giellm_utils.reporting.mre_titles import condition_title, look, p_text, task_title, verdict
 from giellm_utils.reporting.titles import metric_title
 
@@ -23,6 +23,8 @@ BASES = ("text", "words", "text+words")
 #: What the forest shows beside the primary outcomes, and what the conditions are shown by.
 SHOWN = ("tl", "f1", "wl_exact", "all")
 OUTCOMES = ("tl", "f1")
+#: Seeds of a condition that is drawn beside others.
+FEWEST = 3
 #: Of the verdicts; the marker repeats what the colour says.
 LOOKS = {"higher": (BLUE, "o", False), "lower": (RED, "s", False), "equivalent": (GREEN, "D", False),
          "undecided": (GREY, "o", True)}
@@ -38,7 +40,9 @@ def draw(result: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
     if joint := [e for e in main if e.a == "joint" and e.metric in SHOWN]:
         yield "forest", forest(joint, report)
     others = {e.a for e in main} - {"joint"}
-    if beside := [e for e in main if e.metric in OUTCOMES and others & _compared(main, e)]:
+    # A t-interval over two seeds is so wide that it hides all others.
+    several = [e for e in main if len(e.seeds) >= FEWEST]
+    if beside := [e for e in several if e.metric in OUTCOMES and others & _compared(several, e)]:
         yield "conditions", conditions(beside, report)
 
 
@@ -47,23 +51,33 @@ def _compared(effects: Sequence[TrialEffect], effect: TrialEffect) -> set[str]:
     return {e.a for e in effects if (e.task, e.metric, e.b) == (effect.task, effect.metric, effect.b)}
 
 
-def source(report: MreReport) -> str:
-    seeds = sorted({run.seed for run in report.runs})
-    return (f"results/mre, {len(report.runs)} trainings, seeds {', '.join(map(str, seeds))}; constrained "
-            "decoding, equal steps and texts")
+def source(report: MreReport, effects: Sequence[TrialEffect]) -> str:
+    """Of the cells that `effects` of the main arm are made from."""
+    drawn = {(task, side, seed) for e in effects for task in GROUPS.get(e.task, (e.task,))
+             for side in (e.a, *e.b.split("+")) for seed in e.seeds}
+    cells = [r for r in report.runs if r.arm == MAIN and (r.task, r.condition, r.seed) in drawn]
+    seeds = sorted({r.seed for r in cells})
+    look = "a look at what stood" if report.partial else f"look {report.look}" if report.look else "results"
+    return (f"{look}: {len(cells)} cells, seeds {', '.join(map(str, seeds))}; constrained decoding, the same "
+            "texts in every condition")
 
 
 def forest(effects: Sequence[TrialEffect], report: MreReport) -> Figure:
     """Joint minus single-level, one row an outcome; the band is the equivalence margin, ticks are seeds."""
     groups: dict[str, list[tuple[Row, TrialEffect]]] = {}
     for e in _ordered(effects):
-        star = "" if e.role == "secondary" else " *"
-        note = f"   {verdict(e)}" + (f", Holm p {p_text(e.holm_p)}" if star else "")
-        title = f"{metric_title(e.metric)}{star}"
-        groups.setdefault(task_title(e.task), []).append((_row(e, title, note, e.verdict), e))
+        title = metric_title(e.metric)
+        if e.role == "primary":
+            row = _row(e, f"{title} *", f"   {verdict(e)}, Holm p {p_text(e.holm_p)}", e.verdict)
+        else:
+            row = Row(title, e.value, e.low, e.high, FAINT, ".", False, f"   p {p_text(e.p_value)}, alone")
+        groups.setdefault(task_title(e.task), []).append((row, e))
+    made = sum(e.role == "primary" for e in effects)
     return _figure("Joint minus single-level models, percentage points (right: joint better)", groups, report,
-                   "* primary, p-value and verdict by Holm over all planned; bar: 95 % over documents and "
-                   "seeds;\nthin marks: single seeds; band: margin of equivalence; hollow: undecided")
+                   f"* primary: p-value and verdict by Holm over {report.planned} planned tests, of which "
+                   f"{made} are made (hollow: undecided); points: secondary, no verdict;\n"
+                   "bar: 95 % over documents and seeds, each alone; thin marks: single seeds; band: margin "
+                   "of equivalence")
 
 
 def conditions(effects: Sequence[TrialEffect], report: MreReport) -> Figure:
@@ -94,7 +108,8 @@ def _row(e: TrialEffect, title: str, note: str, verdict: TrialVerdict) -> Row:
 def _figure(title: str, groups: Mapping[str, Sequence[tuple[Row, TrialEffect]]], report: MreReport,
             legend: str) -> Figure:
     rows = [pair for group in groups.values() for pair in group]
-    with canvas(10.5, 0.25 * (len(rows) + 1.3 * len(groups)) + 1.9, title, source(report)) as fig:
+    said = source(report, [e for _, e in rows])
+    with canvas(10.5, 0.25 * (len(rows) + 1.3 * len(groups)) + 1.9, title, said) as fig:
         ax = fig.add_subplot()
         dots(ax, [(header, [row for row, _ in group]) for header, group in groups.items()], signed=True)
         for y, (_, e) in zip(ax.get_yticks(), rows, strict=True):
