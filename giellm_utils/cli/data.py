@@ -139,7 +139,7 @@ def leakage(source: SourceOption = Source.embedded,
             task: Annotated[list[str] | None, typer.Option(
                 "--task", help="Also a dataset of your own: its task YAML or Hub YAML (repeatable).")] = None,
             json_: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False) -> None:
-    """Count test texts that stand in the training data of any dataset, exactly or nearly."""
+    """Count test texts that stand in the training data of any dataset of that source, exactly or nearly."""
     from giellm_utils.data.leakage import leakage as count
     from giellm_utils.data.registry import get_task, load_dataset, TASKS
 

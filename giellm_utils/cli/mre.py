@@ -147,6 +147,8 @@ def bound(tasks: Annotated[list[str] | None, typer.Option(
 
 @mre_app.command()
 def run(experiment: ExperimentOption = "mre",
+        stage: Annotated[list[str] | None, typer.Option(
+            "--stage", help="Its cells alone; again for another. Default: all, in order.")] = None,
         at_most: Annotated[int | None, typer.Option(min=1, help="Stop after so many cells.")] = None,
         commit: Annotated[bool, typer.Option("--commit", help="Commit each cell and probe.")] = False,
         probe_texts: Annotated[int, typer.Option(
@@ -165,7 +167,8 @@ def run(experiment: ExperimentOption = "mre",
             except GiellmError as error:
                 typer.echo(f"not probed: {error}")
 
-    finished = grid.run(loaded, runs, cells, cells_at_most=at_most, commit=commit, then=then, show=typer.echo)
+    finished = grid.run(loaded, runs, cells, stages=stage or (), cells_at_most=at_most, commit=commit,
+                        then=then, show=typer.echo)
     typer.echo(f"{finished} cells finished")
 
 

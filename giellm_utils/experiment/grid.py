@@ -278,14 +278,18 @@ def computed(grid: Grid, address: Address, cells: Path) -> ModelConfig:
     return precision.model_in(grid.model, dtype)
 
 
-def run(grid: Grid, runs: Path, cells: Path, *, cells_at_most: int | None = None, commit: bool = False,
-        then: Callable[[], Any] = lambda: None, show: Show = print) -> int:
+def run(grid: Grid, runs: Path, cells: Path, *, stages: Sequence[str] = (), cells_at_most: int | None = None,
+        commit: bool = False, then: Callable[[], Any] = lambda: None, show: Show = print) -> int:
     """Work off the queue, one cell after the other; returns how many were finished.
 
-    `runs`: where trainings and answers lie; `commit`: each finished cell is committed, alone; `then`: called
-    before the first and after each. Raises what training and decoding raise, and QueueError.
+    `runs`: where trainings and answers lie; `stages`: those alone, where any are named; `commit`: each
+    finished cell is committed, alone; `then`: called before the first and after each. Raises what training
+    and decoding raise, and QueueError.
     """
-    finished, left = 0, status(grid, cells).left
+    known = [stage.name for stage in grid.stages]
+    if unknown := [name for name in stages if name not in known]:
+        raise QueueError(f"experiment {grid.name} has no stage {unknown[0]!r}; it has {', '.join(known)}")
+    finished, left = 0, [a for a in status(grid, cells).left if not stages or a.stage.name in stages]
     then()
     for address in left:
         if finished == cells_at_most:

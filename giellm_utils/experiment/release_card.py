@@ -12,6 +12,7 @@ from giellm_utils.core.conditions import CONDITIONS
 from giellm_utils.core.settings import load_yaml
 from giellm_utils.core.sources import METHODS
 from giellm_utils.experiment.release import Release
+from giellm_utils.models.bundle import Card
 from giellm_utils.models.packaged import PACKAGED
 from giellm_utils.models.spec import statement
 from giellm_utils.training.config import TrainingJob
@@ -31,9 +32,12 @@ def readme(release: Release, repo: str, note: str = "") -> bytes:
     """The model card of `repo`: metadata in YAML, then Markdown; `note` stands below its scores."""
     head = yaml.safe_dump(_metadata(release), allow_unicode=True, sort_keys=False)
     parts = [f"---\n{head}---\n", f"# {repo.rpartition('/')[2]}\n", f"{_about(release)}\n", f"{STAND_IN}\n",
+             "## Labels, and what it is for\n", labels(release.card),
              "## Data it learned from\n", _data(release), "## Base model and terms\n", _terms(release),
              "## Training\n", _training(release), "## Scores\n",
              _scores(release) + (f"\n{md(note)}\n" if note else ""), "## Use\n",
+             "With GIELLM Lab's code (`make setup` in a clone; `giellm` is `.venv/bin/giellm`), which "
+             "decodes it under its grammar; free decoding by other code was not tried:\n",
              f'```sh\ngiellm extract "文" --model {repo}\n```\n']
     return "\n".join(parts).encode()
 
@@ -67,6 +71,21 @@ def _about(release: Release) -> str:
     return (f"{METHODS[summary.method]} of {md(summary.model)} for Japanese information extraction: "
             f"{', '.join(f'{md(t.title)} (`{name}`)' for name, t in card.tasks.items())}. Condition: "
             f"{condition}. Format: `{card.format_name}`.")
+
+
+def labels(card: Card) -> str:
+    """What it can say of a text, of which texts it learned, and what to expect beside them."""
+    rows = [(task.title, "text" if kind is None else kind, "、".join(found))
+            for task in card.tasks.values()
+            for kind, found in ((None, task.text_labels), *((p.kind, p.labels) for p in task.parts))]
+    lengths = "; ".join(f"{name} {task.lengths.median}, {task.lengths.p95}, {task.lengths.longest}"
+                        for name, task in card.tasks.items() if task.lengths)
+    of = (f" Characters of the texts it learned from, median, 95th percentile and longest: {lengths}."
+          if lengths else "")
+    return (table(("task", "level", "labels"), rows)
+            + "\nFor research and for reading many texts like those below, whose labels somebody checks: it "
+              "says one of these labels of any text at all, also where none fits, and no decision about a "
+              f"person should rest on it.{of}\n")
 
 
 def _data(release: Release) -> str:

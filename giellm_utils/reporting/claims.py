@@ -41,10 +41,11 @@ SMALL = "mini"
 HEAD = ("claim of the paper", "what we did", "what we found", "status, deviations")
 LEGEND = (
     "Per cent with 95 % bootstrap intervals over documents (those of the experiment: as they say); "
-    "differences in points. TL, WL and ALL of ours are read as in the table cell by cell. Of a run the scores of free decoding are shown, where there are "
-    "any. *Apart*: the two intervals do not overlap, which is no paired test; n may differ between the two "
-    "(of few texts a score can be 0 with an interval of no width). The paper's cells stand under "
-    "the levels that we infer where its headers are shifted.")
+    "differences in points. TL, WL and ALL of ours are read as in the table cell by cell: WL of SCPOS is the "
+    "share of gold words that are found, which ALL, where all words are exact, does not build on. Of a run "
+    "the scores of free decoding are shown, where there are any. *Apart*: the two intervals do not overlap, "
+    "which is no paired test; n may differ between the two (of few texts a score can be 0 with an interval "
+    "of no width). The paper's cells stand under the levels that we infer where its headers are shifted.")
 
 #: Dataset -> one system of ours on it.
 ByTask = Mapping[str, Ours]

@@ -69,7 +69,8 @@ def shell_lines(path: Path) -> list[str]:
             for line in block.splitlines() if line.strip() and not line.startswith("#")]
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/your-own-data.md"])
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/your-own-data.md",
+                                      "docs/running.md"])
 def test_every_documented_command_exists(document):
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
     commands = shell_lines(ROOT / document)

@@ -16,7 +16,7 @@ from giellm_utils.core.paths import ROOT, WEIGHTS
 from giellm_utils.core.settings import load_yaml
 from giellm_utils.experiment.grid import EXPERIMENTS, Grid
 from giellm_utils.experiment.profile import load_profile, PROFILES
-from giellm_utils.experiment.release_card import FEW_ROWS
+from giellm_utils.experiment.release_card import FEW_ROWS, labels
 from giellm_utils.inference.extractor import Extractor
 from giellm_utils.models.bundle import CARD, read_card
 from giellm_utils.models.load import model_path
@@ -42,6 +42,7 @@ def test_they_are_an_adapter_with_its_terms_and_no_more():
 
 def test_their_card_names_data_that_may_be_passed_on_and_the_terms():
     card = (WEIGHTS / "README.md").read_text("utf-8")
+    assert labels(read_card(WEIGHTS)) in card and "| SCNM | entity | 人名、法人名、" in card
     assert set(read_card(WEIGHTS).tasks) == {"scnm", "tcree"}
     assert card.count("CC BY-SA 3.0") >= 2 and "JRTE" not in card
     assert "license: gemma" in card and "Gemma Prohibited Use Policy" in card
