@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TYPE_CHECKING
 
 import typer
 
 from giellm_utils.cli.evaluate import checked_split
 from giellm_utils.core import paths
-from giellm_utils.core.calibration_report import FOLDER, Reliability
+from giellm_utils.core.calibration_report import FOLDER, Reliability, Temperatures
 from giellm_utils.core.settings import ConfigError
 from giellm_utils.models.bundle import CARD
+
+if TYPE_CHECKING:
+    from giellm_utils.experiment.calibrate import Subject
 
 
 def calibrate(
         run: Annotated[str, typer.Argument(
             help="Folder below runs/ of a run, or of one training (mre-dev/scnm/joint/scnm/seed-101), "
             "trained without the split that is asked about; or the path of released weights "
-            "(weights/scnm-tcree): with --split test, at the temperatures of their card.")],
+            "(weights/scnm-tcree): with --split test, on the open datasets of their tasks, at "
+            "the temperatures of their card.")],
         task: Annotated[list[str] | None, typer.Option(
             "--task", "-t", help="One of the model's tasks; again for another. Default: all.")] = None,
         condition: Annotated[str, typer.Option(help="Which trained system of a run.")] = "joint",
@@ -42,17 +47,7 @@ def calibrate(
     measured on the other, and on all of it for giellm push --calibration."""
     from giellm_utils.experiment import calibrate as engine
 
-    there = paths.runs_dir() / run
-    alone = (there / "summary.json").exists()
-    if (Path(run) / CARD).is_file():
-        if condition != "joint" or data or temperatures:
-            raise ConfigError(f"{run} holds released weights, whose card says condition, tasks and "
-                              "temperatures; leave out --condition, --data and --temperatures")
-        there = Path(run).resolve()
-        subject, taken_at = engine.of_released(there)
-    else:
-        subject = engine.of_training(there, data) if alone else engine.of_run(there, condition)
-        taken_at = temperatures and engine.temperatures_of(temperatures, subject.folder)
+    there, alone, subject, taken_at = _subject(run, condition, data, temperatures)
     name = engine.run_name(there, alone=alone)
     report = engine.calibrate(subject, name, split=checked_split(split), tasks=task or (), limit=limit,
                               batch_size=batch_size, resamples=resamples, seed=seed, temperatures=taken_at,
@@ -65,6 +60,23 @@ def calibrate(
     parts = (name, data if alone else "" if condition == "joint" else condition,
              "" if split == "dev" else split, "temperatures" if taken_at else "")
     typer.echo(paths.shown(engine.write_report(out / f"{'-'.join(filter(None, parts))}.json", report)))
+
+
+def _subject(run: str, condition: str, data: str | None, temperatures: Path | None
+             ) -> tuple[Path, bool, Subject, Mapping[str, Temperatures] | None]:
+    """Its folder, whether that is one training's, what is calibrated, and the temperatures to be taken."""
+    from giellm_utils.experiment import calibrate as engine
+
+    if (Path(run) / CARD).is_file():
+        if condition != "joint" or data or temperatures:
+            raise ConfigError(f"{run} holds released weights, whose card says condition, tasks and "
+                              "temperatures; leave out --condition, --data and --temperatures")
+        there = Path(run).resolve()
+        return there, False, *engine.of_released(there)
+    there = paths.runs_dir() / run
+    alone = (there / "summary.json").exists()
+    subject = engine.of_training(there, data) if alone else engine.of_run(there, condition)
+    return there, alone, subject, temperatures and engine.temperatures_of(temperatures, subject.folder)
 
 
 def sentence(found: Reliability) -> str:

@@ -5,19 +5,25 @@ Only `run` loads a model.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TYPE_CHECKING
 
 import typer
 
 from giellm_utils.core import artifacts, paths
 from giellm_utils.core.errors import GiellmError
+from giellm_utils.core.mre_report import MreReport
+from giellm_utils.core.settings import ConfigError
+
+if TYPE_CHECKING:
+    from giellm_utils.experiment.grid import Grid
 
 mre_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False,
                       help="The experiment on the Mutual Reinforcement Effect: planning and analysis.")
-CellsOption = Annotated[Path, typer.Option(help=r"Folder of cells: TASK/CONDITION\[/ARM]/seed-N.json.gz.")]
-ANALYSIS, COVERAGE, POWER, BOUND = (
-    Path("results/mre") / f"{name}.json" for name in ("analysis", "coverage", "power", "bound"))
+CellsOption = Annotated[Path | None, typer.Option(
+    help=r"Folder of cells: TASK/CONDITION\[/ARM]/seed-N.json.gz; default: results/NAME of the experiment.")]
+COVERAGE, POWER, BOUND = (Path("results/mre") / f"{name}.json" for name in ("coverage", "power", "bound"))
 ExperimentOption = Annotated[str, typer.Option("--experiment", "-e",
                                                help="Name in configs/experiments, or a YAML file.")]
 OutOption = Annotated[Path, typer.Option(help="Where the report goes.")]
@@ -30,45 +36,62 @@ SeedOption = Annotated[int, typer.Option(help="Of what is drawn at random.")]
 def analyse(experiment: ExperimentOption = "mre",
             look: Annotated[str | None, typer.Option(
                 help="A look that the experiment plans; default: the last that is due.")] = None,
-            cells: CellsOption = Path("results/mre"),
-            margin: Annotated[float, typer.Option(
-                min=0, help="Equivalence margin in points; PROTOCOL.md fixes it.")] = 1.5,
+            cells: CellsOption = None,
+            margin: Annotated[float | None, typer.Option(
+                min=0, help="Equivalence margin in points; only with --partial another than the "
+                "experiment's.")] = None,
             resamples: Annotated[int, typer.Option(min=10, help="Of the bootstrap over documents.")] = 2000,
             partial: Annotated[bool, typer.Option(
-                "--partial", help="A look that is not due: all cells that stand, and the seeds that both "
-                "sides have. It is a look at test all the same.")] = False,
+                "--partial", help="A look that is not planned: all cells that stand, and the seeds that both "
+                "sides have. It is a look at test all the same; needs --out.")] = False,
             seed: SeedOption = 42,
-            out: OutOption = ANALYSIS) -> None:
+            out: Annotated[Path | None, typer.Option(
+                help="Where the report goes; default: analysis.json beside the cells.")] = None) -> None:
     """Differences between conditions with their intervals and tests, from committed cells; probes too."""
     from giellm_utils.evaluation import trials
     from giellm_utils.evaluation.probing import summarise
     from giellm_utils.experiment import looks
-    from giellm_utils.experiment.cells import read_cells, read_probes
     from giellm_utils.experiment.grid import load_grid
 
-    named, stages = None, []
-    if partial:
-        compared, probed = read_cells(cells), read_probes(cells)
-    else:
-        named, stages, compared, probed = looks.due(load_grid(experiment), cells, look)
+    loaded = load_grid(experiment)
+    there = cells or home(loaded)
+    if partial and (look or not out):
+        raise ConfigError("--partial takes all that stands and never the place of a planned look: leave out "
+                          "--look, and name another file with --out")
+    if not partial and margin not in (None, loaded.margin):
+        raise ConfigError(f"experiment {loaded.name} planned a margin of {loaded.margin:g} points; leave "
+                          "--margin out")
+    due = looks.standing(loaded, there) if partial else looks.due(loaded, there, look)
     # Before anything is shown: probes that cannot be summarised are no reason to have looked.
-    probes = summarise(probed)
-    found = trials.analyse(compared, margin=margin / 100, resamples=resamples, partial=partial, seed=seed)
-    found = found.model_copy(update={"look": named, "stages": stages})
-    primary = [e for e in found.effects if e.role == "primary"]
-    typer.echo(f"look {named} at {len(compared)} cells; " if named else f"{len(compared)} cells; ", nl=False)
-    typer.echo(f"{len(primary)} of {found.planned} planned tests made, Holm over {found.planned}")
-    for e in primary:
-        typer.echo(f"{e.task:12} {e.metric:3} {e.a} - {e.b}: {100 * e.value:+.2f} [{100 * e.low:+.2f}, "
-                   f"{100 * e.high:+.2f}], Holm p {e.holm_p:.3g}, equivalence p {e.tost_holm_p:.3g}: "
-                   f"{e.verdict}")
-    for what, lines in (("not compared", found.missing), ("left out", found.left_out)):
-        for line in lines:
-            typer.echo(f"{what}: {line}")
-    typer.echo(paths.shown(artifacts.write(out, found)))
-    path = out.with_name("probes.json")
-    if probed or path.exists():
+    probes = summarise(due.probes).model_copy(update={"look": due.name, "partial": partial})
+    found = trials.analyse(due.cells, margin=(loaded.margin if margin is None else margin) / 100,
+                           resamples=resamples, partial=partial, seed=seed)
+    found = found.model_copy(update={"look": due.name, "stages": due.stages})
+    for line in said(found, len(due.cells)):
+        typer.echo(line)
+    path = artifacts.write(out or there / "analysis.json", found)
+    typer.echo(paths.shown(path))
+    path = path.with_name("probes.json")
+    if due.probes or path.exists():
         typer.echo(paths.shown(artifacts.write(path, probes)))
+
+
+def home(experiment: Grid) -> Path:
+    """Where the cells of an experiment are."""
+    return Path("results") / experiment.name
+
+
+def said(found: MreReport, cells: int) -> Iterator[str]:
+    """The primary tests of a look in lines, and what it lacks."""
+    primary = [e for e in found.effects if e.role == "primary"]
+    look = "a look that is not planned" if found.partial else f"look {found.look}"
+    yield (f"{look}, at {cells} cells; {len(primary)} of {found.planned} planned tests made, Holm over "
+           f"{found.planned}")
+    for e in primary:
+        yield (f"{e.task:12} {e.metric:3} {e.a} - {e.b}: {100 * e.value:+.2f} [{100 * e.low:+.2f}, "
+               f"{100 * e.high:+.2f}], Holm p {e.holm_p:.3g}, equivalence p {e.tost_holm_p:.3g}: {e.verdict}")
+    yield from (f"not compared: {line}" for line in found.missing)
+    yield from (f"left out: {line}" for line in found.left_out)
 
 
 @mre_app.command()
@@ -86,6 +109,7 @@ def coverage(repetitions: Annotated[int, typer.Option(min=10, help="Experiments 
 
 @mre_app.command()
 def power(pilot: Annotated[Path, typer.Option(help="Folder of cells scored on dev.")],
+          experiment: ExperimentOption = "mre",
           documents: Annotated[list[int] | None, typer.Option(
               help="Test documents; again for another. Default: 4343 and 1000.")] = None,
           seeds: Annotated[list[int] | None, typer.Option(help="Seeds. Default: 3, 5 and 10.")] = None,
@@ -93,8 +117,11 @@ def power(pilot: Annotated[Path, typer.Option(help="Folder of cells scored on de
     """The smallest difference that the experiment can see, from a pilot on dev."""
     from giellm_utils.evaluation import power as planning
     from giellm_utils.experiment.cells import read_cells
+    from giellm_utils.experiment.grid import load_grid
 
-    found = planning.report(read_cells(pilot), documents or [4343, 1000], seeds or [3, 5, 10])
+    planned = load_grid(experiment).margin
+    found = planning.report(read_cells(pilot), documents or [4343, 1000], seeds or [3, 5, 10],
+                            margin=planned / 100)
     for o in found.outcomes:
         typer.echo(f"{o.task} {o.metric}: sd of documents {100 * o.document_sd:.1f}, of seeds "
                    f"{100 * o.seed_sd:.2f} (at most {100 * o.seed_sd_high:.2f}), rest "
@@ -103,12 +130,15 @@ def power(pilot: Annotated[Path, typer.Option(help="Folder of cells scored on de
             typer.echo(f"  {d.documents} documents, {d.seeds} seeds: {100 * d.single:.2f} points alone, "
                        f"{100 * d.first:.2f} first of {found.planned}, margin {100 * d.margin:.2f}; at "
                        f"the upper limit {100 * high.single:.2f}, {100 * high.first:.2f}, "
-                       f"{100 * high.margin:.2f}")
+                       f"{100 * high.margin:.2f}; \"no effect\" within {100 * found.margin:g} is concluded "
+                       f"in {100 * d.no_effect:.0f} of 100 alone, {100 * d.no_effect_first:.0f} first of "
+                       f"{found.planned}")
     typer.echo(paths.shown(artifacts.write(out, found)))
 
 
 @mre_app.command()
-def choose(cells: CellsOption = Path("results/mre-dev"),
+def choose(cells: Annotated[Path, typer.Option(
+               help="Folder of cells scored on dev.")] = Path("results/mre-dev"),
            out: OutOption = Path("results/mre-dev/choice.json")) -> None:
     """The learning rate of each condition, from cells of mre-dev: trained without dev, scored on it."""
     from giellm_utils.evaluation import choose as choosing
@@ -153,21 +183,22 @@ def run(experiment: ExperimentOption = "mre",
         commit: Annotated[bool, typer.Option("--commit", help="Commit each cell and probe.")] = False,
         probe_texts: Annotated[int, typer.Option(
             min=0, help="Test texts that a joint model is probed on while it is at hand; 0: none.")] = PROBED,
-        cells: CellsOption = Path("results/mre")) -> None:
+        cells: CellsOption = None) -> None:
     """Work off the experiment's queue, one training at a time; a killed one goes on where it was."""
     from giellm_utils.experiment import grid, probes
 
     loaded, runs = grid.load_grid(experiment), paths.runs_dir()
+    there = cells or home(loaded)
 
     def then() -> None:
         # A pilot on dev has no probes; and a probe that fails is no reason to stop training.
         if probe_texts and loaded.split == "test":
             try:
-                probes.run(loaded, runs, cells, probe_texts, typer.echo, commit=commit)
+                probes.run(loaded, runs, there, probe_texts, typer.echo, commit=commit)
             except GiellmError as error:
                 typer.echo(f"not probed: {error}")
 
-    finished = grid.run(loaded, runs, cells, stages=stage or (), cells_at_most=at_most, commit=commit,
+    finished = grid.run(loaded, runs, there, stages=stage or (), cells_at_most=at_most, commit=commit,
                         then=then, show=typer.echo)
     typer.echo(f"{finished} cells finished")
 
@@ -175,22 +206,24 @@ def run(experiment: ExperimentOption = "mre",
 @mre_app.command()
 def probe(experiment: ExperimentOption = "mre",
           documents: Annotated[int, typer.Option(min=1, help="Test texts of each, by text hash.")] = PROBED,
-          cells: CellsOption = Path("results/mre")) -> None:
+          cells: CellsOption = None) -> None:
     """Tell every joint model that the queue left in runs/ one level and ask it for the other."""
     from giellm_utils.experiment import grid, probes
 
-    done = probes.run(grid.load_grid(experiment), paths.runs_dir(), cells, documents, typer.echo)
+    loaded = grid.load_grid(experiment)
+    done = probes.run(loaded, paths.runs_dir(), cells or home(loaded), documents, typer.echo)
     typer.echo(f"{done} models probed")
 
 
 @mre_app.command()
-def status(experiment: ExperimentOption = "mre", cells: CellsOption = Path("results/mre")) -> None:
+def status(experiment: ExperimentOption = "mre", cells: CellsOption = None) -> None:
     """What the experiment has done, what is left, and about how long that takes."""
     from giellm_utils.experiment import grid
 
     loaded = grid.load_grid(experiment)
-    found = grid.status(loaded, cells)
-    for row in grid.progress(loaded, cells):
+    there = cells or home(loaded)
+    found = grid.status(loaded, there)
+    for row in grid.progress(loaded, there):
         left = next((a for a in found.left if a.stage.name == row["stage"]), None)
         typer.echo(f"{row['stage']:10} {row['done']} of {row['cells']} cells"
                    + (f"; next {left}" if left else ""))

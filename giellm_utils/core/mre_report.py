@@ -159,8 +159,10 @@ class ProbeDifference(Artifact):
 
 
 class ProbeReport(Artifact):
-    """probes.json; all of it is secondary."""
+    """probes.json; all of it is secondary. `look` and `partial` as in MreReport."""
 
+    look: str | None = None
+    partial: bool = False
     scores: list[ProbeScore]
     differences: list[ProbeDifference]
 
@@ -226,7 +228,7 @@ class Detectable(Artifact):
 
     `single`: by a test on its own; `first`: at the first step of Holm, as the only effect of all that were
     planned. `margin`, `margin_first`: likewise the smallest margin within which a true difference of zero
-    is shown to lie.
+    is shown to lie. `no_effect`, `no_effect_first`: how often it is, within the margin of the experiment.
     """
 
     documents: int
@@ -235,6 +237,8 @@ class Detectable(Artifact):
     first: float
     margin: float
     margin_first: float
+    no_effect: float
+    no_effect_first: float
 
 
 class PilotOutcome(Artifact):
@@ -263,6 +267,8 @@ class PowerReport(Artifact):
 
     power: float
     planned: int
+    #: Of equivalence, as the experiment plans it.
+    margin: float
     outcomes: list[PilotOutcome]
 
 

@@ -18,7 +18,7 @@ from giellm_utils.evaluation.crossed import Crossed, crossed, Variances
 from giellm_utils.evaluation.multiple import ALPHA
 from giellm_utils.evaluation.pairs import cluster_values
 from giellm_utils.evaluation.trial_table import TrialError, Trials
-from giellm_utils.evaluation.trials import comparisons, PLANNED, PRIMARY_METRICS, WAYS
+from giellm_utils.evaluation.trials import comparisons, MARGIN, PLANNED, PRIMARY_METRICS, WAYS
 
 POWER = 0.8
 #: Of the upper confidence limit of the seeds' variance.
@@ -58,10 +58,11 @@ class Design:
         room = np.maximum(0, margin - self.half_widths(alpha))
         return float(np.mean(2 * stats.norm.cdf(room / self.error) - 1))
 
-    def detectable(self, power: float = POWER, planned: int = PLANNED) -> Detectable:
+    def detectable(self, power: float = POWER, planned: int = PLANNED, margin: float = MARGIN) -> Detectable:
         found = {}
         for name, alpha in (("", ALPHA), ("_first", ALPHA / planned)):
             found[name or "single"] = _least(lambda d, a=alpha: self.power(d, a) - power)
+            found[f"no_effect{name}"] = self.equivalence_power(margin, alpha)
             found[f"margin{name}"] = _least(lambda d, a=alpha: self.equivalence_power(d, a) - power)
         found["first"] = found.pop("_first")
         return Detectable(documents=self.documents, seeds=self.seeds,
@@ -69,7 +70,7 @@ class Design:
 
 
 def report(pilot: Iterable[Cell], documents: Sequence[int], seeds: Sequence[int], *,
-           power: float = POWER) -> PowerReport:
+           power: float = POWER, margin: float = MARGIN) -> PowerReport:
     """What each primary outcome of the pilot's cells would show at every number of documents and seeds.
 
     A pilot of few seeds knows little of their variance: everything is also computed at its upper limit.
@@ -88,13 +89,13 @@ def report(pilot: Iterable[Cell], documents: Sequence[int], seeds: Sequence[int]
         values = cluster_values([trials.pairs(t, c.arm, c.a, c.b, c.way, c.metric, common) for t in c.tasks])
         table = crossed(values)
         low, high = table.variances, upper_limit(table)
-        found = {name: [Design(v, n, s).detectable(power) for n in documents for s in seeds]
+        found = {name: [Design(v, n, s).detectable(power, margin=margin) for n in documents for s in seeds]
                  for name, v in (("as_measured", low), ("at_upper_limit", high))}
         outcomes.append(PilotOutcome(
             task=c.task, metric=c.metric, a=c.a, b=c.b, documents=table.n, seeds=common,
             value=round(table.value, 6), document_sd=_sd(low.document), seed_sd=_sd(low.seed),
             seed_sd_high=_sd(high.seed), residual_sd=_sd(low.residual), **found))
-    return PowerReport(power=power, planned=PLANNED, outcomes=outcomes)
+    return PowerReport(power=power, planned=PLANNED, margin=margin, outcomes=outcomes)
 
 
 def upper_limit(table: Crossed, confidence: float = LIMIT) -> Variances:

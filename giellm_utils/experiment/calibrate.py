@@ -144,12 +144,14 @@ def of_training(training: Path, data: str | None = None) -> Subject:
 
 
 def of_released(folder: Path) -> tuple[Subject, dict[str, Temperatures]]:
-    """The weights that giellm push wrote in `folder`, on the open datasets of their tasks, and the
-    temperatures of their card.
+    """The weights that giellm push wrote in `folder`, on the open datasets of their tasks (whatever they
+    learned from), and the temperatures of their card.
 
-    Raises StageError for a folder without a card and for a card without a condition; ConfigError, SourceError
-    as trial_dataset does.
+    Raises StageError for a folder without a card or of a training, and for a card without a condition;
+    ConfigError, SourceError as trial_dataset does.
     """
+    if (folder.parent / "summary.json").exists():
+        raise StageError(f"{shown(folder)} is the inside of a training: give {shown(folder.parent)}")
     card = read_card(folder)
     if card is None or card.condition is None:
         raise StageError(f"{shown(folder)} is no released training: it has no {CARD} that says how it was "

@@ -112,7 +112,8 @@ class GridStage(Section):
 class Grid(Section):
     """An experiment: what all its trainings share, and its stages in order.
 
-    `looks`: name -> stages that are compared together (experiment.looks), in order.
+    `looks`: name -> stages that are compared together (experiment.looks), in order. `margin`: of equivalence,
+    in points.
     `split`: whose documents are scored; dev for choices, which a training must not have seen then. `chosen`:
     condition -> keys of `training` that were chosen for it on dev. `limit`: dataset -> documents scored, the
     first by text hash.
@@ -128,6 +129,7 @@ class Grid(Section):
     limit: dict[str, int] = Field(default_factory=dict)
     stages: list[GridStage] = Field(min_length=1)
     looks: dict[str, list[str]] = Field(default_factory=dict)
+    margin: float = Field(1.5, gt=0)
 
     @model_validator(mode="after")
     def _looks_are_at_stages(self) -> Grid:

@@ -75,17 +75,18 @@ def _about(release: Release) -> str:
 
 def labels(card: Card) -> str:
     """What it can say of a text, of which texts it learned, and what to expect beside them."""
-    rows = [(task.title, "text" if kind is None else kind, "、".join(found))
-            for task in card.tasks.values()
-            for kind, found in ((None, task.text_labels), *((p.kind, p.labels) for p in task.parts))]
+    said = CONDITIONS[card.condition].scored if card.condition in CONDITIONS else "joint"
+    rows = [(task.title, kind, "、".join(found)) for task in card.tasks.values()
+            for kind, found in (("text", task.text_labels), *((p.kind, p.labels) for p in task.parts))
+            if said == "joint" or (kind == "text") == (said == "text")]
     lengths = "; ".join(f"{name} {task.lengths.median}, {task.lengths.p95}, {task.lengths.longest}"
                         for name, task in card.tasks.items() if task.lengths)
     of = (f" Characters of the texts it learned from, median, 95th percentile and longest: {lengths}."
           if lengths else "")
     return (table(("task", "level", "labels"), rows)
-            + "\nFor research and for reading many texts like those below, whose labels somebody checks: it "
-              "says one of these labels of any text at all, also where none fits, and no decision about a "
-              f"person should rest on it.{of}\n")
+            + "\nFor research and for reading many texts like those below, whose labels somebody checks: of "
+              "any text at all it says what it learned to say, also where no label fits, and no decision "
+              f"about a person should rest on it.{of}\n")
 
 
 def _data(release: Release) -> str:

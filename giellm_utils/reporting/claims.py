@@ -139,11 +139,12 @@ def _trials(evidence: Evidence) -> Iterator[str]:
     if not (found := _analysis(evidence)):
         yield "Experiment: nothing compared before stages i and ii are whole (`giellm mre status`)"
         return
-    for e in found.effects:
-        if e.role == "primary":
-            yield (f"{task_title(e.task)}, {metric_title(e.metric)}, joint minus {condition_title(e.b)}, "
-                   f"{len(e.seeds)} seeds: {points(e.value)} {interval(e.low, e.high)} (over documents and "
-                   f"seeds, alone), Holm p {p_text(e.holm_p)} of {found.planned} planned: {verdict(e)}")
+    primary = [e for e in found.effects if e.role == "primary"]
+    for e in primary:
+        yield (f"{task_title(e.task)}, {metric_title(e.metric)}, joint minus {condition_title(e.b)}, "
+               f"{len(e.seeds)} seeds: {points(e.value)} {interval(e.low, e.high)} (over documents and "
+               f"seeds, alone), Holm p {p_text(e.holm_p)} over {found.planned} planned, {len(primary)} made: "
+               f"{verdict(e)}")
 
 
 def _small(evidence: Evidence) -> Iterator[str]:

@@ -44,12 +44,9 @@ def primary(report: MreReport) -> str:
     """The primary comparisons under all three intervals, with adjusted p-values and the verdict, under a line
     on how many were made, and over what was left out."""
     found = [e for e in report.effects if e.role == "primary"]
-    look = f"Look {report.look}, stages {', '.join(report.stages)}. " if report.look else ""
-    if report.partial:
-        look = "A look at what stood before all cells did. "
-    said = (f"{look}{len(found)} of {report.planned} planned primary tests are made; Holm counts all "
-            f"{report.planned}. The intervals are 95 % each for itself: one that leaves zero out can stand "
-            "beside an adjusted p-value that decides nothing.\n\n")
+    said = (f"{_look(report)}{len(found)} of {report.planned} planned primary tests are made; Holm counts "
+            f"all {report.planned}. The intervals are 95 % each for itself: one that leaves zero out can "
+            "stand beside an adjusted p-value that decides nothing.\n\n")
     lacking = [f"- not compared: {line}\n" for line in report.missing]
     lacking += [f"- left out: {line}\n" for line in report.left_out]
     if not found:
@@ -64,16 +61,27 @@ def primary(report: MreReport) -> str:
          for e in found]) + "".join(["\n", *lacking] if lacking else [])
 
 
+def _look(report: MreReport | ProbeReport) -> str:
+    """What a table stands under: which look it is, where it is one."""
+    if report.partial:
+        return "**A look at what stood before all cells did, not a planned one.** "
+    return f"Look {report.look}. " if report.look else ""
+
+
+def _under(report: MreReport | ProbeReport, table: str) -> str:
+    return f"{look.rstrip()}\n\n{table}" if (look := _look(report)) else table
+
+
 def secondary(report: MreReport) -> str:
     """Every other comparison under constrained decoding; p-values for each alone, so no verdicts."""
     found = [e for e in report.effects if e.role == "secondary" and e.decoding == "constrained"]
-    return _comparisons(found)
+    return _under(report, _comparisons(found))
 
 
 def free(report: MreReport) -> str:
     """The comparisons under free decoding."""
     found = [e for e in report.effects if e.decoding == "free"]
-    return _comparisons(found) if found else "Nothing was decoded freely.\n"
+    return _under(report, _comparisons(found)) if found else "Nothing was decoded freely.\n"
 
 
 def _comparisons(found: Sequence[TrialEffect]) -> str:
@@ -98,19 +106,19 @@ def scores(report: MreReport) -> str:
             cells.setdefault(key, {})[s.metric] = f"{100 * s.mean:.1f}{sd}"
     if not cells:
         return MISSING_YET
-    return rows_to_markdown(
+    return _under(report, rows_to_markdown(
         ("dataset", "arm", "condition", "decoding", "texts", "seeds", *map(metric_title, metrics)),
         [(task_title(task), arm, condition_title(condition), way, texts, seeds,
           *(found.get(m, MISSING) for m in metrics))
-         for (task, arm, condition, way, texts, seeds), found in cells.items()])
+         for (task, arm, condition, way, texts, seeds), found in cells.items()]))
 
 
 def strata(report: MreReport) -> str:
     """The primary differences by how many gold words a text has; nothing is tested here."""
     if not report.strata:
         return MISSING_YET
-    said = ("Every dataset of a group apart. Word F1 of texts without gold words is not defined: what a "
-            "model invents there counts in the difference over all texts, and in no row.\n\n")
+    said = (f"{_look(report)}Every dataset of a group apart. Word F1 of texts without gold words is not "
+            "defined: what a model invents there counts in the difference over all texts, and in no row.\n\n")
     return said + rows_to_markdown(
         ("dataset", "outcome", "gold words", "documents", "joint", "single", "difference",
          "95 %, documents and seeds"),
@@ -133,10 +141,10 @@ def probes(report: ProbeReport) -> str:
     """Each level by what the model was told of the other: means over seeds, and what telling more gives."""
     if not report.scores:
         return MISSING_YET
-    scores = rows_to_markdown(
+    scores = _under(report, rows_to_markdown(
         ("dataset", "condition", "outcome", "told", "seeds", "per cent", "n"),
         [(task_title(s.task), condition_title(s.condition), metric_title(s.metric), s.told, len(s.seeds),
-          f"{100 * sum(s.values) / len(s.values):.1f}", f"{s.n:,}") for s in report.scores])
+          f"{100 * sum(s.values) / len(s.values):.1f}", f"{s.n:,}") for s in report.scores]))
     if not report.differences:
         return scores
     return scores + "\n" + rows_to_markdown(
@@ -180,12 +188,15 @@ def power(report: PowerReport) -> str:
         for d, high in zip(o.as_measured, o.at_upper_limit, strict=True):
             rows.append((task_title(o.task), metric_title(o.metric), f"{d.documents:,}", d.seeds,
                          *(f"{100 * getattr(d, name):.2f} ({100 * getattr(high, name):.2f})"
-                           for name in ("single", "first", "margin", "margin_first"))))
+                           for name in ("single", "first", "margin", "margin_first")),
+                         *(f"{100 * getattr(d, name):.0f} ({100 * getattr(high, name):.0f})"
+                           for name in ("no_effect", "no_effect_first"))))
     first = f"first of {report.planned}"
     return (f"Smallest true difference found with a power of {100 * report.power:.0f} %, in points; in "
             "brackets with the standard deviation between seeds at its upper 80 % limit.\n\n"
             + rows_to_markdown(("dataset", "outcome", "documents", "seeds", "alone", first, "margin, alone",
-                                f"margin, {first}"), rows))
+                                f"margin, {first}", f"within ±{100 * report.margin:g}, per cent, alone",
+                                first), rows))
 
 
 #: Name after mre/ -> result file, its record, and the table.

@@ -35,7 +35,7 @@ def planned(folder: Path, **more) -> Path:
     """An experiment of SCNM alone in a file beside `folder`, with one look."""
     path = folder.with_name(f"{folder.name}.yaml")
     path.write_text(yaml.safe_dump({
-        "name": "small", "looks": {"first": ["i"]},
+        "name": "small", "looks": {"first": ["i"]}, "margin": 1.5,
         "stages": [{"name": "i", "datasets": ["scnm"], "conditions": ["joint", "text", "words"],
                     "seeds": [1, 2, 3], "decodings": ["constrained"]}], **more}), "utf-8")
     return path
@@ -48,18 +48,19 @@ def called(*arguments: object) -> str:
 
 
 def test_analyse_writes_what_analyse_finds(tmp_path) -> None:
+    """Beside the cells, where nothing else is named."""
     cells, out = cells_in(tmp_path / "mre"), tmp_path / "mre" / "analysis.json"
     # What is of no stage of the look is not looked at.
     for more in synthetic(conditions=("two-task",), n=50):
         write_cell(tmp_path / "mre", more)
-    command = ("analyse", "-e", tmp_path / "mre.yaml", "--cells", tmp_path / "mre", "--resamples", 50,
-               "--margin", 2, "--out", out)
+    planned(tmp_path / "mre", margin=2)
+    command = ("analyse", "-e", tmp_path / "mre.yaml", "--cells", tmp_path / "mre", "--resamples", 50)
     said = called(*command)
     found = artifacts.read(out, MreReport)
     assert (found.look, found.stages, found.partial) == ("first", ["i"], False)
     assert found.model_copy(update={"look": None, "stages": []}) == analyse(cells, resamples=50, margin=0.02)
     first = out.read_bytes()
-    assert "look first at 9 cells; 2 of 8 planned tests made, Holm over 8" in said
+    assert "look first, at 9 cells; 2 of 8 planned tests made, Holm over 8" in said
     assert "scnm         tl  joint - text:" in said and "Holm p" in said
     called(*command)
     assert out.read_bytes() == first
@@ -75,8 +76,14 @@ def test_a_look_that_is_not_due_is_refused_unless_it_is_wanted(tmp_path) -> None
     with pytest.raises(QueueError, match="plans no look 'second'; it has first"):
         called(*command, "--look", "second")
     assert not out.exists()
-    said = called(*command, "--partial")
+    with pytest.raises(ConfigError, match="never the place of a planned look: leave out --look, and name"):
+        called(*command[:-2], "--partial")
+    with pytest.raises(ConfigError, match="planned a margin of 1.5 points; leave --margin out"):
+        called(*command, "--margin", 2)
+    said = called(*command, "--partial", "--margin", 2)
+    assert said.startswith("a look that is not planned, at 8 cells; 2 of 8 planned tests made")
     found = artifacts.read(out, MreReport)
+    assert found.margin == 0.02
     assert found.partial and found.look is None and "left out: scnm, arm main" in said
     assert found.left_out == ["scnm, arm main, constrained: tl of joint minus text: seeds are missing "
                               "(scnm/text lacks 2)"]

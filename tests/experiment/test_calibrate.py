@@ -17,6 +17,7 @@ from giellm_utils.core.settings import ConfigError
 from giellm_utils.data.registry import load_dataset
 from giellm_utils.experiment.calibrate import (
     calibrate,
+    of_released,
     of_run,
     of_training,
     run_name,
@@ -206,6 +207,8 @@ def test_released_weights_are_measured_on_test_at_the_temperatures_of_their_card
         raise said().exception
     with pytest.raises(ConfigError, match="leave out --condition, --data and --temperatures"):
         raise said("--split", "test", "--temperatures", str(on_dev)).exception
+    with pytest.raises(StageError, match="is the inside of a training: give .*seed-42"):
+        of_released(without_dev / SEED / "model")
     write_json(weights / "giellm.json", {**read_json(weights / "giellm.json"), "condition": None})
     with pytest.raises(StageError, match="is no released training: it has no giellm.json that says how"):
         raise said("--split", "test").exception

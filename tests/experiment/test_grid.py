@@ -78,6 +78,15 @@ def test_the_queue_is_worked_off_once(few, in_process, tmp_path):
     assert "2 cells done, 2 left" in "\n".join(said)
 
 
+def test_a_stage_alone(few, in_process, tmp_path):
+    two = small(stages=[STAGE, {**STAGE, "name": "ii", "conditions": ["words"], "seeds": [1]}])
+    args = (two, tmp_path / "runs", tmp_path / "mre")
+    assert grid.run(*args, stages=["ii"], show=lambda line: None) == 1
+    assert [c.address for c in read_cells(tmp_path / "mre")] == ["scnm/words/seed-1"]
+    with pytest.raises(grid.QueueError, match="experiment toy has no stage 'iii'; it has i, ii"):
+        grid.run(*args, stages=["iii"], show=lambda line: None)
+
+
 def test_a_cell_cut_off_after_its_training_is_not_trained_again(few, in_process, tmp_path, monkeypatch):
     address = next(grid.queue(small()))
     cell = grid.make(small(), address, tmp_path, small().model, lambda line: None)

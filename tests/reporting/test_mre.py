@@ -126,10 +126,14 @@ def test_the_primary_table_says_how_many_tests_are_made_and_what_was_left_out() 
     cells = [c for c in synthetic(n=40) if (c.condition, c.seed) != ("text", 2)]
     report = analyse(cells, resamples=20, partial=True)
     table = mre_tables.primary(report)
-    assert table.startswith("A look at what stood before all cells did. 2 of 8 planned primary tests are")
+    partial = "**A look at what stood before all cells did, not a planned one.** "
+    assert table.startswith(f"{partial}2 of 8 planned primary tests are")
+    for made in (mre_tables.secondary, mre_tables.scores):
+        assert made(report).startswith(partial.rstrip())
     assert "- left out: scnm, arm main, constrained: tl of joint minus text: seeds are missing" in table
     named = report.model_copy(update={"partial": False, "look": "after-ii", "stages": ["i", "ii"]})
-    assert mre_tables.primary(named).startswith("Look after-ii, stages i, ii. 2 of 8")
+    assert mre_tables.primary(named).startswith("Look after-ii. 2 of 8")
+    assert mre_tables.secondary(named).startswith("Look after-ii.\n\n| dataset")
     assert "verdict" not in mre_tables.secondary(report)
 
 
@@ -143,10 +147,12 @@ def test_documents_ask_for_them(tmp_path) -> None:
 
 
 def test_power_shows_both_readings_of_the_pilot() -> None:
-    one = Detectable(documents=4343, seeds=5, single=.013, first=.023, margin=.0133, margin_first=.022)
+    one = Detectable(documents=4343, seeds=5, single=.013, first=.023, margin=.0133, margin_first=.022,
+                     no_effect=.9, no_effect_first=.4)
     outcome = PilotOutcome(task="scnm", metric="tl", a="joint", b="text", documents=100, seeds=[1, 2, 3],
                            value=0, document_sd=.1, seed_sd=.01, seed_sd_high=.02, residual_sd=.4,
                            as_measured=[one], at_upper_limit=[one.model_copy(update={"single": .02})])
-    table = mre_tables.power(PowerReport(power=.8, planned=8, outcomes=[outcome]))
-    assert ("| SCNM | TL, text label | 4,343 | 5 | 1.30 (2.00) | 2.30 (2.30) | 1.33 (1.33) | 2.20 (2.20) |"
-            in table)
+    table = mre_tables.power(PowerReport(power=.8, planned=8, margin=.015, outcomes=[outcome]))
+    assert ("| SCNM | TL, text label | 4,343 | 5 | 1.30 (2.00) | 2.30 (2.30) | 1.33 (1.33) | 2.20 (2.20) | "
+            "90 (90) | 40 (40) |" in table)
+    assert "within ±1.5, per cent, alone | first of 8 |" in table

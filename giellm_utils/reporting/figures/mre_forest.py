@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 
 from giellm_utils.core.cells import MAIN
 from giellm_utils.core.mre_report import MreReport, TrialEffect, TrialVerdict
-from giellm_utils.evaluation import multiple
 from giellm_utils.evaluation.trials import GROUPS, PRIMARY
 from giellm_utils.reporting.figures.style import BLUE, canvas, dots, FAINT, GREEN, GREY, INK, RED, Row
 from giellm_utils.reporting.mre_titles import condition_title, look, p_text, task_title, verdict
@@ -85,13 +84,14 @@ def conditions(effects: Sequence[TrialEffect], report: MreReport) -> Figure:
     groups: dict[str, list[tuple[Row, TrialEffect]]] = {}
     for e in _ordered(effects):
         header = f"{task_title(e.task)}, {metric_title(e.metric)}: minus {condition_title(e.b)}"
-        own = look(e.a)
-        row = _row(e, condition_title(e.a), f"   {len(e.seeds)} seeds",
-                   multiple.verdict(e.value, e.p_value, e.tost_p))
-        groups.setdefault(header, []).append((row._replace(colour=own.colour, marker=own.marker), e))
+        own, star = look(e.a), " *" if e.role == "primary" else ""
+        row = Row(condition_title(e.a) + star, e.value, e.low, e.high, own.colour, own.marker,
+                  bool(star) and e.verdict == "undecided", f"   {len(e.seeds)} seeds")
+        groups.setdefault(header, []).append((row, e))
     return _figure("Conditions minus single-level models, percentage points", groups, report,
-                   "bar: 95 % over documents and seeds, each comparison alone; thin marks: single seeds;\n"
-                   "band: margin of equivalence; hollow: neither an effect nor equivalence is shown")
+                   "bar: 95 % over documents and seeds, each comparison alone; thin marks: single seeds; "
+                   "band: margin of equivalence;\n* primary, hollow where Holm leaves it undecided; the "
+                   "others are secondary and have no verdict")
 
 
 def _ordered(effects: Sequence[TrialEffect]) -> list[TrialEffect]:
