@@ -83,7 +83,7 @@ def test_every_documented_command_exists(document):
         elif words[0] == "giellm":
             path = []
             for word in words[1:]:
-                if word.startswith("-") or not re.fullmatch(r"[a-z]+", word) or len(path) == 2:
+                if word.startswith("-") or not re.fullmatch(r"[a-z][a-z-]*", word) or len(path) == 2:
                     break
                 path.append(word)
             result = next(r for n in range(len(path), 0, -1)
