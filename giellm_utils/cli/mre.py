@@ -46,7 +46,8 @@ def analyse(experiment: ExperimentOption = "mre",
                 "sides have. It is a look at test all the same; needs --out.")] = False,
             seed: SeedOption = 42,
             out: Annotated[Path | None, typer.Option(
-                help="Where the report goes; default: analysis.json beside the cells.")] = None) -> None:
+                help="Where the report goes, FILE-probes.json beside it; default: analysis.json and "
+                "probes.json beside the cells.")] = None) -> None:
     """Differences between conditions with their intervals and tests, from committed cells; probes too."""
     from giellm_utils.evaluation import trials
     from giellm_utils.evaluation.probing import summarise
@@ -55,7 +56,8 @@ def analyse(experiment: ExperimentOption = "mre",
 
     loaded = load_grid(experiment)
     there = cells or home(loaded)
-    if partial and (look or not out):
+    planned = there / "analysis.json"
+    if partial and (look or not out or out.resolve() == planned.resolve()):
         raise ConfigError("--partial takes all that stands and never the place of a planned look: leave out "
                           "--look, and name another file with --out")
     if not partial and margin not in (None, loaded.margin):
@@ -69,9 +71,9 @@ def analyse(experiment: ExperimentOption = "mre",
     found = found.model_copy(update={"look": due.name, "stages": due.stages})
     for line in said(found, len(due.cells)):
         typer.echo(line)
-    path = artifacts.write(out or there / "analysis.json", found)
+    path = artifacts.write(out or planned, found)
     typer.echo(paths.shown(path))
-    path = path.with_name("probes.json")
+    path = path.with_name("probes.json" if path.name == planned.name else f"{path.stem}-probes.json")
     if due.probes or path.exists():
         typer.echo(paths.shown(artifacts.write(path, probes)))
 

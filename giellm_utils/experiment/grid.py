@@ -25,6 +25,7 @@ from giellm_utils.core.settings import ConfigError, load_yaml, Section
 from giellm_utils.data.config import DataConfig
 from giellm_utils.data.corpus import of_task, sample
 from giellm_utils.data.dataset import Dataset
+from giellm_utils.evaluation.trials import MARGIN
 from giellm_utils.experiment import precision
 from giellm_utils.experiment.cells import make_cell, read_cell, write_cell
 from giellm_utils.experiment.environment import git_revision
@@ -129,7 +130,7 @@ class Grid(Section):
     limit: dict[str, int] = Field(default_factory=dict)
     stages: list[GridStage] = Field(min_length=1)
     looks: dict[str, list[str]] = Field(default_factory=dict)
-    margin: float = Field(1.5, gt=0)
+    margin: float = Field(100 * MARGIN, gt=0)
 
     @model_validator(mode="after")
     def _looks_are_at_stages(self) -> Grid:

@@ -76,14 +76,16 @@ def test_a_look_that_is_not_due_is_refused_unless_it_is_wanted(tmp_path) -> None
     with pytest.raises(QueueError, match="plans no look 'second'; it has first"):
         called(*command, "--look", "second")
     assert not out.exists()
-    with pytest.raises(ConfigError, match="never the place of a planned look: leave out --look, and name"):
-        called(*command[:-2], "--partial")
+    for place in ((), ("--out", folder / "analysis.json"), ("--out", out, "--look", "first")):
+        with pytest.raises(ConfigError, match="never the place of a planned look: leave out --look, and na"):
+            called(*command[:-2], "--partial", *place)
+    (tmp_path / "probes.json").write_text("of a planned look", "utf-8")
     with pytest.raises(ConfigError, match="planned a margin of 1.5 points; leave --margin out"):
         called(*command, "--margin", 2)
     said = called(*command, "--partial", "--margin", 2)
     assert said.startswith("a look that is not planned, at 8 cells; 2 of 8 planned tests made")
     found = artifacts.read(out, MreReport)
-    assert found.margin == 0.02
+    assert found.margin == 0.02 and (tmp_path / "probes.json").read_text("utf-8") == "of a planned look"
     assert found.partial and found.look is None and "left out: scnm, arm main" in said
     assert found.left_out == ["scnm, arm main, constrained: tl of joint minus text: seeds are missing "
                               "(scnm/text lacks 2)"]
