@@ -39,7 +39,9 @@ def loss_curves(history: Sequence[HistoryRow], source: str) -> Figure:
             ax = fig.add_subplot(rows, columns, i + 1, title=title, yscale="log")
             _curve(ax, found)
             if i == 0:
-                ax.legend(loc="lower left", fontsize=8.5, frameon=True, edgecolor="none", facecolor=PAPER)
+                # Losses fall, so above them on the right is room, under the best step of dev.
+                ax.legend(loc="upper right", bbox_to_anchor=(1, 0.9), fontsize=8.5, frameon=True,
+                          edgecolor="none", facecolor=PAPER)
     return fig
 
 
@@ -56,8 +58,8 @@ def _curve(ax: Axes, history: Sequence[HistoryRow]) -> None:
     smooth = loss.rolling(max(1, len(loss) // 15), center=True, min_periods=1).median()
     ax.plot(train["step"], smooth, color=BLUE, lw=1.8, label="train (running median)")
     dev_loss = dev["dev_loss"].clip(lower=LEAST)
-    ax.plot(dev["step"], dev_loss, color=RED, lw=1.2, marker="o", ms=4.5, label="dev")
     if len(dev):
+        ax.plot(dev["step"], dev_loss, color=RED, lw=1.2, marker="o", ms=4.5, label="dev")
         best = dev_loss.idxmin()
         ax.text(0.98, 0.97, f"best dev {dev_loss[best]:.3g}, step {dev['step'][best]:,}", ha="right",
                 va="top", fontsize=8.5, color="#B84A00", transform=ax.transAxes,
