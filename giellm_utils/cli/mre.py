@@ -115,15 +115,18 @@ def power(pilot: Annotated[Path, typer.Option(help="Folder of cells scored on de
           documents: Annotated[list[int] | None, typer.Option(
               help="Test documents; again for another. Default: 4343 and 1000.")] = None,
           seeds: Annotated[list[int] | None, typer.Option(help="Seeds. Default: 3, 5 and 10.")] = None,
+          margin: Annotated[float | None, typer.Option(
+              min=0, help="Equivalence margin in points that the chance of \"no effect\" is of; default: the "
+              "experiment's.")] = None,
           out: OutOption = POWER) -> None:
     """The smallest difference that the experiment can see, from a pilot on dev."""
     from giellm_utils.evaluation import power as planning
     from giellm_utils.experiment.cells import read_cells
     from giellm_utils.experiment.grid import load_grid
 
-    planned = load_grid(experiment).margin
+    wanted = load_grid(experiment).margin if margin is None else margin
     found = planning.report(read_cells(pilot), documents or [4343, 1000], seeds or [3, 5, 10],
-                            margin=planned / 100)
+                            margin=wanted / 100)
     for o in found.outcomes:
         typer.echo(f"{o.task} {o.metric}: sd of documents {100 * o.document_sd:.1f}, of seeds "
                    f"{100 * o.seed_sd:.2f} (at most {100 * o.seed_sd_high:.2f}), rest "

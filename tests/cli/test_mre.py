@@ -123,7 +123,9 @@ def test_power_and_coverage_write_their_reports(tmp_path) -> None:
                   "--out", tmp_path / "power.json")
     report = artifacts.read(tmp_path / "power.json", PowerReport)
     assert [(d.documents, d.seeds) for d in report.outcomes[0].as_measured] == [(400, 3), (400, 5)]
-    assert "400 documents, 3 seeds:" in said
+    assert "400 documents, 3 seeds:" in said and report.margin == load_grid("mre").margin / 100
+    called("power", "--pilot", tmp_path / "pilot", "--margin", 1.5, "--out", tmp_path / "power.json")
+    assert artifacts.read(tmp_path / "power.json", PowerReport).margin == 0.015
     said = called("coverage", "--repetitions", 10, "--resamples", 10, "--out", tmp_path / "coverage.json")
     report = artifacts.read(tmp_path / "coverage.json", CoverageReport)
     assert len(report.cases) == 24 == said.count("crossed")
