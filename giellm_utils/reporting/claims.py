@@ -143,8 +143,9 @@ def _trials(evidence: Evidence) -> Iterator[str]:
     for e in primary:
         yield (f"{task_title(e.task)}, {metric_title(e.metric)}, joint minus {condition_title(e.b)}, "
                f"{len(e.seeds)} seeds: {points(e.value)} {interval(e.low, e.high)} (over documents and "
-               f"seeds, alone), Holm p {p_text(e.holm_p)} over {found.planned} planned, {len(primary)} made: "
-               f"{verdict(e)}")
+               f"seeds, alone), Holm p of a difference {p_text(e.holm_p)}, of none beyond "
+               f"±{100 * found.margin:g} {p_text(e.tost_holm_p)}, over {found.planned} planned, "
+               f"{len(primary)} made: {verdict(e)}")
 
 
 def _small(evidence: Evidence) -> Iterator[str]:

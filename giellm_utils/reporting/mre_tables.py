@@ -61,6 +61,20 @@ def primary(report: MreReport) -> str:
          for e in found]) + "".join(["\n", *lacking] if lacking else [])
 
 
+def answer(report: MreReport) -> str:
+    """The primary differences in a line each."""
+    found = [e for e in report.effects if e.role == "primary"]
+    if not found:
+        return MISSING_YET
+    said = (f"{_look(report)}Points, each interval 95 % for itself over documents and seeds; verdicts by "
+            f"Holm over {report.planned} planned tests, {len(found)} of them made; margin "
+            f"±{100 * report.margin:g}.\n\n")
+    return said + "".join(
+        f"- {task_title(e.task)}, {metric_title(e.metric)}, joint minus {condition_title(e.b)}: "
+        f"{points(e.value)} {interval(e.low, e.high)}, {len(e.seeds)} seeds: **{verdict(e)}**\n"
+        for e in found)
+
+
 def _look(report: MreReport | ProbeReport) -> str:
     """What a table stands under: which look it is, where it is one."""
     if report.partial:
@@ -202,7 +216,7 @@ def power(report: PowerReport) -> str:
 #: Name after mre/ -> result file, its record, and the table.
 TABLES: dict[str, tuple[str, type[BaseModel], Callable[[Any], str]]] = {
     **{made.__name__: ("analysis.json", MreReport, made)
-       for made in (primary, secondary, free, strata, scores, runs)},
+       for made in (primary, answer, secondary, free, strata, scores, runs)},
     "coverage": ("coverage.json", CoverageReport, coverage), "bound": ("bound.json", BoundReport, bound),
     "power": ("power.json", PowerReport, power), "probes": ("probes.json", ProbeReport, probes)}
 

@@ -90,7 +90,7 @@ def test_the_experiment_is_compared_by_its_analysis(folder: Path) -> None:
         "strata": [], "effects": [effect]})
     claim, _, found, state = row(folder, "The two levels")
     assert "joint minus text only, 2 seeds: +1.23 [+5.00, +5.00] (over documents and seeds, alone), " in found
-    assert "Holm p 0.321 over 8 planned, 1 made: undecided" in found
+    assert "Holm p of a difference 0.321, of none beyond ±1.5 –, over 8 planned, 1 made: undecided" in found
     assert "nothing compared" not in found and state.startswith("**compared")
     write_json(folder / "mre" / "analysis.json",
                {**read_json(folder / "mre" / "analysis.json"), "partial": True})

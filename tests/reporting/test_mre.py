@@ -62,10 +62,14 @@ def test_the_forest_says_what_the_report_says(report) -> None:
     fig = drawn(mre_forest, report)["forest"]
     shown, effect = texts(fig), next(e for e in report.effects if e.role == "primary" and e.task == "scnm")
     assert effect.verdict == "higher"
-    assert any(t.endswith(f"better, Holm p {mre_tables.p_text(effect.holm_p)}") for t in shown)
+    assert any(t.endswith(f"better, p {mre_tables.p_text(effect.holm_p)}") for t in shown)
+    for name, p in (("equivalent", "within the margin, p 0.030"), ("undecided", "p 0.200 and 0.030")):
+        other = effect.model_copy(update={"verdict": name, "holm_p": 0.2, "tost_holm_p": 0.03})
+        one = report.model_copy(update={"effects": [other]})
+        assert any(t.endswith(p) for t in texts(drawn(mre_forest, one)["forest"])), name
     assert shown.count("TL, text label *") == 4 and "SCPOS, mean of the four" in shown
     assert not {"SCPOS:RW", "SCPOS:N"} & set(shown)  # the group speaks for its datasets
-    assert any("over 8 planned tests, of which 8 are made" in t for t in shown)
+    assert any("over 8 planned tests, 8 of them made" in t for t in shown)
     # Secondary rows have a p-value of their own and no verdict.
     assert sum(t.endswith(", alone") for t in shown) == 8
     ax = fig.axes[0]
@@ -81,6 +85,7 @@ def test_what_is_not_there_is_not_drawn() -> None:
     none = analyse(synthetic(conditions=("joint",), n=40), resamples=20)
     assert drawn(mre_forest, none) == {}
     assert mre_tables.primary(none).startswith("0 of 8 planned primary tests are made")
+    assert mre_tables.answer(none) == mre_tables.MISSING_YET
     assert mre_tables.secondary(none) == "Nothing else was compared.\n"
 
 
@@ -120,6 +125,10 @@ def test_tables_hold_the_numbers(report) -> None:
     assert re.search(r"\| \d\d\.\d ± \d\.\d \| – \| – \| – \|$", line)
     assert mre_tables.runs(report).count("\n") == 2 + len(report.runs)
     assert mre_tables.free(report) == "Nothing was decoded freely.\n"
+    lines = mre_tables.answer(report).split("\n- ")
+    assert len(lines) == 1 + 8 and f"margin ±{100 * report.margin:g}." in lines[0]
+    said = f"{mre_tables.points(effect.value)} {mre_tables.interval(effect.low, effect.high)}"
+    assert lines[1].endswith(f"TL, text label, joint minus text only: {said}, 5 seeds: **better**")
 
 
 def test_the_primary_table_says_how_many_tests_are_made_and_what_was_left_out() -> None:

@@ -67,16 +67,23 @@ def forest(effects: Sequence[TrialEffect], report: MreReport) -> Figure:
     for e in _ordered(effects):
         title = metric_title(e.metric)
         if e.role == "primary":
-            row = _row(e, f"{title} *", f"   {verdict(e)}, Holm p {p_text(e.holm_p)}", e.verdict)
+            row = _row(e, f"{title} *", f"   {verdict(e)}, p {_p(e)}", e.verdict)
         else:
             row = Row(title, e.value, e.low, e.high, FAINT, ".", False, f"   p {p_text(e.p_value)}, alone")
         groups.setdefault(task_title(e.task), []).append((row, e))
     made = sum(e.role == "primary" for e in effects)
     return _figure("Joint minus single-level models, percentage points (right: joint better)", groups, report,
-                   f"* primary: p-value and verdict by Holm over {report.planned} planned tests, of which "
-                   f"{made} are made (hollow: undecided); points: secondary, no verdict;\n"
-                   "bar: 95 % over documents and seeds, each alone; thin marks: single seeds; band: margin "
-                   "of equivalence")
+                   f"* primary: verdict by Holm over {report.planned} planned tests, {made} of them made, "
+                   "with its p; where it is\nundecided (hollow), p of a difference and of none beyond the "
+                   "margin. Points: secondary, no verdict.\nBar: 95 % over documents and seeds, each alone; "
+                   "thin marks: single seeds; band: margin of equivalence")
+
+
+def _p(e: TrialEffect) -> str:
+    """Holm-adjusted: of the test that the verdict rests on, or of both."""
+    if e.verdict == "undecided":
+        return f"{p_text(e.holm_p)} and {p_text(e.tost_holm_p)}"
+    return p_text(e.tost_holm_p if e.verdict == "equivalent" else e.holm_p)
 
 
 def conditions(effects: Sequence[TrialEffect], report: MreReport) -> Figure:

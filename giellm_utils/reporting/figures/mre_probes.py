@@ -40,7 +40,7 @@ def probes(report: ProbeReport) -> Figure:
 
 
 def _header(score: ProbeScore) -> str:
-    what = "what the label alone says" if score.told.startswith("label") else "told"
+    what = "by the likelihood of" if score.told.startswith("label") else "told"
     model = f"{task_title(score.task)}, {condition_title(score.condition)}"
     return f"{model}: {metric_title(score.metric)}, {what}"
 
