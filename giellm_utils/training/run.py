@@ -89,7 +89,7 @@ def train(job: TrainingJob, folder: Path, watching: Sequence[TrainerCallback] = 
         data_collator=(seq2seq.collator(tokenizer, model) if encoder
                        else TargetCollator(tokenizer.pad_token_id)),
         args=_arguments(job, folder, plan, bf16=dtype == torch.bfloat16 and autocasts(config.method),
-                        dev=bool(dev.rows)))
+                        dev=bool(dev.rows), fused=not strategy))
     sharded.check(trainer, strategy)
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
@@ -134,7 +134,8 @@ def _output_rows(folder: Path, config: TrainingConfig, tokenizer: PreTrainedToke
     return torch.tensor(sorted({*PieceIndex(tokenizer).ids_for(strings).tolist(), *labels}))
 
 
-def _arguments(job: TrainingJob, folder: Path, plan: Schedule, *, bf16: bool, dev: bool) -> TrainingArguments:
+def _arguments(job: TrainingJob, folder: Path, plan: Schedule, *, bf16: bool, dev: bool,
+               fused: bool) -> TrainingArguments:
     config = job.training
     if config.early_stopping and not dev:
         raise ConfigError("training.early_stopping needs a dev loss, and there are no dev rows; give the "
@@ -145,7 +146,8 @@ def _arguments(job: TrainingJob, folder: Path, plan: Schedule, *, bf16: bool, de
         learning_rate=config.learning_rate, weight_decay=config.weight_decay, max_steps=plan.steps,
         warmup_steps=round(config.warmup_ratio * plan.steps), lr_scheduler_type="linear",
         bf16=bf16, use_cpu=not torch.cuda.is_available(), seed=job.seed, data_seed=job.seed,
-        optim="adamw_torch", logging_steps=min(config.log_steps, plan.steps), save_steps=config.save_steps,
+        optim="adamw_torch_fused" if fused else "adamw_torch",
+        logging_steps=min(config.log_steps, plan.steps), save_steps=config.save_steps,
         save_total_limit=checkpoints.KEPT, eval_strategy="steps" if dev else "no",
         eval_steps=min(plan.epoch, plan.steps), prediction_loss_only=True, remove_unused_columns=False,
         report_to="none", disable_tqdm=True, activation_checkpointing=config.gradient_checkpointing,
@@ -182,6 +184,7 @@ def main() -> None:
     parser.add_argument("--config", required=True, type=Path,
                         help="a TrainingJob as YAML, its rows beside it")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "4096")  # some 40 products a length of sequences
     config = parser.parse_args().config
     folder = config.parent
     end_with_launcher()

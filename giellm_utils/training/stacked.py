@@ -18,7 +18,8 @@ import torch
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from giellm_utils.models.products import product, widened
-from giellm_utils.models.weights import ACTIVATIONS, KNOWN, NORMS, Shape, shape_of
+from giellm_utils.models.weights import KNOWN, NORMS, Shape, shape_of
+from giellm_utils.training.passes import gated, norm, rotate
 
 
 class _StackedProduct(torch.autograd.Function):
@@ -40,8 +41,8 @@ class _StackedProduct(torch.autograd.Function):
         x, inner, wide, low = ctx.saved_tensors
         both = product(upstream, wide)
         dx, dinner = both[:, :x.shape[1]], both[:, x.shape[1]:]
-        ups = [product(upstream[:, top:bottom].t(), inner[:, at:at + rank]).float() * ctx.scale
-               for top, bottom, at, rank in ctx.blocks]
+        ups = product(upstream.t(), inner).float().mul_(ctx.scale)
+        ups = [ups[top:bottom, at:at + rank] for top, bottom, at, rank in ctx.blocks]
         return product(dinner, low, dx), None, product(dinner.t(), x), None, None, *ups
 
 
@@ -66,21 +67,10 @@ class _Group:
         """What _StackedProduct takes after x, the adapters as they are now."""
         with torch.no_grad():
             for up, (top, bottom, at, rank) in zip(self.ups, self.blocks, strict=True):
-                scaled = (up * self.scale).to(self.dtype)
-                self.wide[top:bottom, self.inputs + at:self.inputs + at + rank] = scaled
+                place = self.wide[top:bottom, self.inputs + at:self.inputs + at + rank]
+                place.copy_((up * self.scale).to(self.dtype))
         low = torch.cat(self.downs).to(self.dtype)
         return self.wide, low, self.blocks, self.scale, *self.ups
-
-
-def _norm(x: torch.Tensor, weight: torch.Tensor, eps: float, gemma: bool) -> torch.Tensor:
-    wide = x.float()
-    wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
-    return (wide * (1.0 + weight.float())).to(x.dtype) if gemma else weight * wide.to(x.dtype)
-
-
-def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    first, second = x.chunk(2, -1)
-    return x * cos + torch.cat([-second, first], -1) * sin
 
 
 def _attend(q, k, v, mask, shape: Shape):
@@ -91,27 +81,25 @@ def _attend(q, k, v, mask, shape: Shape):
     q = q.reshape(batch, length, shape.shared, group, shape.size).permute(0, 2, 3, 1, 4)
     q = q.reshape(batch * shape.shared, group * length, shape.size)
     k, v = (x.permute(0, 2, 1, 3).reshape(batch * shape.shared, length, shape.size) for x in (k, v))
-    scores = product(q, k.transpose(1, 2)).view(batch * shape.shared, group, length, length).float()
-    weights = torch.softmax(scores * shape.scaling + mask, -1).to(v.dtype)
-    out = product(weights.view(batch * shape.shared, group * length, length), v)
+    scores = product(q, k.transpose(1, 2)).mul_(shape.scaling).add_(mask.repeat(group, 1))
+    out = product(torch.softmax(scores, -1), v)
     out = out.view(batch, shape.shared, group, length, shape.size).permute(0, 3, 1, 2, 4)
     return out.reshape(batch * length, shape.heads * shape.size)
 
 
 def _layer(x, cos, sin, mask, norms, products, batch: int, length: int, shape: Shape):
     """One decoder layer over x [batch * length, H]. `norms`: before and after attention, before and after
-    the feed-forward part, of queries and keys; None where the model has none."""
+    the feed-forward part, of queries and keys together; None where the model has none."""
     def normed(value, weight):
-        return value if weight is None else _norm(value, weight, shape.eps, shape.gemma)
+        return value if weight is None else norm(value, weight, shape.eps)
 
-    before, after, inner, outer, of_q, of_k = norms
+    before, after, inner, outer, of_qk = norms
     qkv = _StackedProduct.apply(normed(x, before), *products[0])
-    widths = [shape.heads * shape.size, *[shape.shared * shape.size] * 2]
-    q, k, v = (part.view(batch, length, -1, shape.size) for part in qkv.split(widths, -1))
-    q, k = (_rotate(normed(part, weight), cos, sin) for part, weight in ((q, of_q), (k, of_k)))
+    heads = [shape.heads + shape.shared, shape.shared]
+    qk, v = qkv.view(batch, length, -1, shape.size).split(heads, 2)
+    q, k = rotate(normed(qk, of_qk), cos, sin).split([shape.heads, shape.shared], 2)
     x = x + normed(_StackedProduct.apply(_attend(q, k, v, mask, shape), *products[1]), after)
-    gate, up = _StackedProduct.apply(normed(x, inner), *products[2]).chunk(2, -1)
-    hidden = ACTIVATIONS[shape.activation](gate) * up
+    hidden = gated(_StackedProduct.apply(normed(x, inner), *products[2]), shape.activation)
     return x + normed(_StackedProduct.apply(hidden, *products[3]), outer)
 
 
@@ -121,8 +109,8 @@ class StackedBody:
     def __init__(self, decoder: Any) -> None:
         self.decoder, self.shape = decoder, shape_of(decoder.config.to_dict())
         names = NORMS[decoder.config.model_type]
-        self.layers = [([name and block.get_submodule(name).weight for name in names],
-                        [_Group(g) for g in _groups(block)]) for block in decoder.layers]
+        self.layers = [(self._norms(block, names), [_Group(g) for g in _groups(block)])
+                       for block in decoder.layers]
 
     def __call__(self, input_ids: torch.Tensor, **_: Any) -> BaseModelOutputWithPast:
         """input_ids [B, L], padded on the right -> hidden states [B, L, H].
@@ -137,8 +125,19 @@ class StackedBody:
             looks = {kind: self._look(kind, x, positions) for kind in set(self.shape.kinds)}
             for kind, (norms, groups) in zip(self.shape.kinds, self.layers, strict=True):
                 x = _layer(x, *looks[kind], norms, [g.tensors() for g in groups], batch, length, self.shape)
-            hidden = _norm(x, self.decoder.norm.weight, self.shape.eps, self.shape.gemma)
+            hidden = norm(x, self._gain(self.decoder.norm), self.shape.eps)
         return BaseModelOutputWithPast(last_hidden_state=hidden.view(batch, length, -1))
+
+    def _gain(self, norm: Any) -> torch.Tensor:
+        """What a norm multiplies with, in fp32; it is frozen."""
+        return norm.weight.detach().float() + (1.0 if self.shape.gemma else 0.0)
+
+    def _norms(self, block: Any, names: Sequence[str | None]) -> list[torch.Tensor | None]:
+        """The gains of one layer's norms [H]; those of queries and keys in one, [heads + shared, D]."""
+        *outer, q, k = [name and self._gain(block.get_submodule(name)) for name in names]
+        both = None if q is None else torch.cat([q.expand(self.shape.heads, -1),
+                                                 k.expand(self.shape.shared, -1)])
+        return [*outer, both]
 
     def _look(self, kind: str, x: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """cos and sin [1, L, 1, D] and the mask [L, L], -inf where a token may not look."""
@@ -148,7 +147,7 @@ class StackedBody:
         shut = ahead > 0
         if kind == "sliding_attention":
             shut |= ahead <= -self.shape.window
-        return cos, sin, torch.zeros(ahead.shape, device=x.device).masked_fill(shut, float("-inf"))
+        return cos, sin, x.new_zeros(ahead.shape).masked_fill(shut, float("-inf"))
 
 
 def _groups(block: Any) -> list[list[Any]]:

@@ -84,7 +84,9 @@ def test_where_bf16_is_slow_frozen_weights_and_scored_rows_are_counted_in_fp32(m
         stacked.append(trace(config, lora, method="lora", checkpointing=False, length=32,
                              dtype=torch.bfloat16, cpu=True, layers=2).one.stacked)
         rows.append(memory._widened(SimpleNamespace(hidden=64), setting))
-    assert stacked[0] > 0 and stacked[1] == 2 * stacked[0] and rows == [0, 4 * 64 * 50]
+    # The gains of the norms are in fp32 in both.
+    assert stacked[0] > 0 and stacked[1] == pytest.approx(2 * stacked[0], rel=0.01)
+    assert rows == [0, 4 * 64 * 50]
 
 
 def test_checkpoints_trade_activations_for_work():

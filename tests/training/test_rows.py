@@ -15,7 +15,7 @@ from giellm_utils.formats.giellm import GiellmFormat
 from giellm_utils.models.load import load_tokenizer
 from giellm_utils.training.config import BEFORE, LEARNED_FROM, learned_from, TrainingConfig
 from giellm_utils.training.loss import IGNORE
-from giellm_utils.training.rows import level_weights, Sequences, TargetCollator
+from giellm_utils.training.rows import level_weights, MULTIPLE, Sequences, TargetCollator
 from giellm_utils.training.sampler import EpochOfSampler, SeededLengthGroupedSampler, SeededRandomSampler
 from giellm_utils.training.sequences import build
 from support.models import SCRATCH
@@ -132,3 +132,13 @@ def test_a_training_of_two_processes_resumed_within_an_epoch_keeps_its_order(scr
         return [batch.tolist() for batch in loader]
 
     assert len(batches(0)) == 8 and batches(6) == batches(0)[6:]
+
+
+def test_batches_are_padded_to_a_multiple_and_say_what_is_padding():
+    rows = [{"input_ids": [5] * n, "labels": [IGNORE] * (n - 1) + [7]} for n in (3, 9)]
+    batch = TargetCollator(0)(rows)
+    assert all(batch[key].shape == (2, 12) for key in ("input_ids", "attention_mask", "labels"))
+    assert batch["attention_mask"].sum(1).tolist() == [3, 9] and batch["input_ids"][0, 3:].tolist() == [0] * 9
+    assert (batch["labels"] != IGNORE).sum(1).tolist() == [1, 1] and batch["labels"][1, 8] == 7
+    assert {value.dtype for value in batch.values()} == {torch.int64} and "weights" not in batch
+    assert TargetCollator(0)([rows[0], rows[0]])["labels"].shape == (2, MULTIPLE)
