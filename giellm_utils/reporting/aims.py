@@ -42,12 +42,13 @@ def _training(results: Path) -> Iterator[Row]:
     speed = {key: way["sequences_per_second"] for key, way in ways.items()}
     yield ("sequences a second against our training as it began", "4 ×",
            _times(speed["ours"] / speed["ours_dropout"]), name,
-           "no AMX here: products are more than half of what is left (LOG.md). The whole body compiled was "
-           "not tried again after layers compiled one by one had given little")
+           "with AMX passes through memory and products on cold weights are left, half and half; compiled "
+           "passes would take about a fifth off and need a C++ compiler (LOG.md)")
     yield ("share of what a product of these shapes reaches", "30 %",
-           f"{100 * ours['share_of_ceiling']:.0f} %", name, "")
+           f"{100 * ours['share_of_ceiling']:.0f} %", name,
+           "with AMX; without, where products are a fifth as fast and memory is not, it was higher (LOG.md)")
     yield ("against transformers' Trainer with its defaults", "6 ×",
-           _times(speed["ours"] / speed["trainer"]), name, "another sitting gave less (LOG.md)")
+           _times(speed["ours"] / speed["trainer"]), name, "sittings differ (LOG.md)")
     yield ("the loss after the same sequences", "the same",
            f"{ours['held_out_loss']:.3f}, Trainer {ways['trainer']['held_out_loss']:.3f}", name,
            f"one seed; {_on_dev(results)}")
