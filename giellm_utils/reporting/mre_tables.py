@@ -206,8 +206,11 @@ def power(report: PowerReport) -> str:
                          *(f"{100 * getattr(d, name):.0f} ({100 * getattr(high, name):.0f})"
                            for name in ("no_effect", "no_effect_first"))))
     first = f"first of {report.planned}"
-    return (f"Smallest true difference found with a power of {100 * report.power:.0f} %, in points; in "
-            "brackets with the standard deviation between seeds at its upper 80 % limit.\n\n"
+    return (f"Smallest true difference found with a power of {100 * report.power:.0f} %, in points, for a test "
+            f"alone and as the first step of Holm over {report.planned}; the margin within which \"no effect\" "
+            "would be concluded as often where there is none; and how often it would be within "
+            f"±{100 * report.margin:g}. In brackets with the standard deviation between seeds at its upper "
+            "80 % limit.\n\n"
             + rows_to_markdown(("dataset", "outcome", "documents", "seeds", "alone", first, "margin, alone",
                                 f"margin, {first}", f"within ±{100 * report.margin:g}, per cent, alone",
                                 first), rows))
