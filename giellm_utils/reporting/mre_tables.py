@@ -206,9 +206,9 @@ def power(report: PowerReport) -> str:
                          *(f"{100 * getattr(d, name):.0f} ({100 * getattr(high, name):.0f})"
                            for name in ("no_effect", "no_effect_first"))))
     first = f"first of {report.planned}"
-    return (f"Smallest true difference found with a power of {100 * report.power:.0f} %, in points, for a test "
-            f"alone and as the first step of Holm over {report.planned}; the margin within which \"no effect\" "
-            "would be concluded as often where there is none; and how often it would be within "
+    return (f"Smallest true difference found with a power of {100 * report.power:.0f} %, in points, for a "
+            f"test alone and as the first step of Holm over {report.planned}; the margin within which \"no "
+            "effect\" would be concluded as often where there is none; and how often it would be within "
             f"±{100 * report.margin:g}. In brackets with the standard deviation between seeds at its upper "
             "80 % limit.\n\n"
             + rows_to_markdown(("dataset", "outcome", "documents", "seeds", "alone", first, "margin, alone",
