@@ -101,6 +101,9 @@ def test_the_small_corpus_has_its_differences(folder: Path) -> None:
     effects = read_json(folder / "mini" / "mre.json")["effects"]
     at = next(i for i, e in enumerate(effects) if (e["task"], e["metric"]) == ("tcree", "tl"))
     changed(folder / "mini" / "mre.json", "effects", at, joint=0.5, difference=-0.4321)
+    for i, effect in enumerate(effects):
+        if effect["task"] != "tcree":
+            changed(folder / "mini" / "mre.json", "effects", i, verdict="undecided")
     found = row(folder, "The two levels")[2]
     assert "joint 50.0, text only" in found and "−43.21 [" in found
     at = next(i for i, e in enumerate(effects) if (e["task"], e["metric"]) == ("scnm", "tl"))
