@@ -67,8 +67,8 @@ class _Group:
         """What _StackedProduct takes after x, the adapters as they are now."""
         with torch.no_grad():
             for up, (top, bottom, at, rank) in zip(self.ups, self.blocks, strict=True):
-                place = self.wide[top:bottom, self.inputs + at:self.inputs + at + rank]
-                place.copy_((up * self.scale).to(self.dtype))
+                scaled = (up * self.scale).to(self.dtype)
+                self.wide[top:bottom, self.inputs + at:self.inputs + at + rank] = scaled
         low = torch.cat(self.downs).to(self.dtype)
         return self.wide, low, self.blocks, self.scale, *self.ups
 
