@@ -35,6 +35,9 @@ class TrainingConfig(Section):
     #: library: transformers and peft as they are. stacked: LoRA's products in one a group (training.stacked;
     #: LoRA without dropout, Llama and Gemma 3, on a CPU). auto: stacked where it can, else library.
     engine: Literal["auto", "library", "stacked"] = "auto"
+    #: Norms, rotations and gates of the stacked engine (training.fused). auto: in trainings of 300 steps and
+    #: more, where there is a C++ compiler.
+    compile: Literal["auto", "always", "never"] = "auto"
     #: Rows of a frozen output layer that the loss scores. texts: the tokens that a grammar could allow for
     #: the texts trained on (every substring, the format's strings), the same for all conditions; LoRA only.
     output_rows: Literal["all", "texts"] = "all"

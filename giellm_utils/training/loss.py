@@ -102,13 +102,17 @@ class TargetHead:
         self.weights: torch.Tensor | None = None
         self.buffers = Buffers()
         self._picked: tuple[torch.Tensor, torch.Tensor] | None = None
-        head.register_forward_pre_hook(lambda module, args: (args[0][self.labels != IGNORE],))
+        head.register_forward_pre_hook(lambda module, args: (args[0][self.targets()],))
         if self.chunked:
             head.forward = self._summed
 
+    def targets(self) -> torch.Tensor:
+        """Where the batch that comes next has a loss, a mask [batch, T]."""
+        return self.labels != IGNORE
+
     def _summed(self, hidden: torch.Tensor) -> torch.Tensor:
         """The summed loss [] of the picked hidden states [N, H], in the place of their logits."""
-        weight, at, labels = self.linear.weight, self.at.to(hidden.device), self.labels[self.labels != IGNORE]
+        weight, at, labels = self.linear.weight, self.at.to(hidden.device), self.labels[self.targets()]
         trained = (self.layer.trainable_tokens_delta["default"] if self.layer
                    else weight.new_empty(0, weight.shape[1]))
         if self.rows is not None:
@@ -128,7 +132,7 @@ class TargetHead:
         return self._picked
 
     def _wanted_weights(self) -> torch.Tensor | None:
-        return None if self.weights is None else self.weights[self.labels != IGNORE]
+        return None if self.weights is None else self.weights[self.targets()]
 
     def loss(self, outputs, labels: torch.Tensor, num_items_in_batch=None) -> torch.Tensor:
         """Mean (or sum / `num_items_in_batch`) over the labels [batch, T] that are not IGNORE, weighed."""

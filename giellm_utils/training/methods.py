@@ -13,7 +13,7 @@ from giellm_utils.core.settings import ConfigError
 from giellm_utils.models.load import load_four_bit, load_model
 from giellm_utils.models.quiet import peft_wrapping
 from giellm_utils.models.tokens import add_tokens
-from giellm_utils.training import seq2seq, sharded, stacked
+from giellm_utils.training import fused, seq2seq, sharded, stacked
 from giellm_utils.training.config import TrainingConfig, TrainingJob
 from giellm_utils.training.trainer import add_lora
 
@@ -38,6 +38,18 @@ def build(job: TrainingJob, tokenizer: PreTrainedTokenizerFast, *,
         model = add_lora(model, config, tokens)
         _stack(model, config)
     return model, tokens
+
+
+def compile_passes(model: torch.nn.Module, config: TrainingConfig, steps: int) -> str:
+    """Compile the passes of a stacked body where `steps` are worth it; what was done or why not, a clause for
+    the log, empty where nobody need know."""
+    body = stacked.body_of(model)
+    if body is None or config.compile == "never" or (config.compile == "auto" and steps < fused.WORTH):
+        return ""
+    if reason := fused.why_not():
+        return f"passes not compiled: {reason}"
+    body.passes = fused.compiled()
+    return "passes compiled"
 
 
 def saved_bytes(model: torch.nn.Module, config: TrainingConfig) -> int:

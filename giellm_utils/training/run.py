@@ -81,6 +81,7 @@ def train(job: TrainingJob, folder: Path, watching: Sequence[TrainerCallback] = 
     checkpoint = checkpoints.latest_checkpoint(folder / checkpoints.FOLDER)
     resumed = int(checkpoint.name.split("-")[1]) if checkpoint else 0
     report = Report(folder, config.minutes, resumed)
+    compiled = methods.compile_passes(model, config, plan.steps)
     trainer = TargetTrainer(
         model=model, output_rows=_output_rows(folder, config, tokenizer, [*rows.rows, *dev.rows]),
         order=config.order, train_dataset=rows, eval_dataset=dev if dev.rows else None,
@@ -94,8 +95,9 @@ def train(job: TrainingJob, folder: Path, watching: Sequence[TrainerCallback] = 
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
         again = f"\nresuming from step {resumed}" if checkpoint else ""
+        how = f", {compiled}" if compiled else ""
         say(folder, f"{job.condition}: {len(rows)} sequences, {plan.steps} steps of {plan.batch.total}, "
-                    f"{trainable:,} trainable parameters, {dtype}{again}".replace("torch.", ""))
+                    f"{trainable:,} trainable parameters, {dtype}{how}{again}".replace("torch.", ""))
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     summary = _summary(job, folder, trainer, plan, report, rows, len(tokens), result.training_loss)
     _save(trainer, tokenizer, job, folder)

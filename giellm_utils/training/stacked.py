@@ -11,7 +11,7 @@ Trainer stay the library's. Written for Llama and Gemma 3 (text); others keep th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from giellm_utils.models.products import product, widened
 from giellm_utils.models.weights import KNOWN, NORMS, Shape, shape_of
-from giellm_utils.training.passes import gated, norm, rotate
+from giellm_utils.training.passes import EAGER, gated, norm, Passes, rotate
 
 
 class _StackedProduct(torch.autograd.Function):
@@ -39,11 +39,15 @@ class _StackedProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx, upstream):
         x, inner, wide, low = ctx.saved_tensors
-        both = product(upstream, wide)
-        dx, dinner = both[:, :x.shape[1]], both[:, x.shape[1]:]
+        if ctx.needs_input_grad[0]:
+            both = product(upstream, wide)
+            dinner = both[:, x.shape[1]:]
+            dx = product(dinner, low, both[:, :x.shape[1]])
+        else:  # of the first layer, which reads frozen embeddings
+            dx, dinner = None, product(upstream, wide[:, x.shape[1]:])
         ups = product(upstream.t(), inner).float().mul_(ctx.scale)
         ups = [ups[top:bottom, at:at + rank] for top, bottom, at, rank in ctx.blocks]
-        return product(dinner, low, dx), None, product(dinner.t(), x), None, None, *ups
+        return dx, None, product(dinner.t(), x), None, None, *ups
 
 
 class _Group:
@@ -87,19 +91,24 @@ def _attend(q, k, v, mask, shape: Shape):
     return out.reshape(batch * length, shape.heads * shape.size)
 
 
-def _layer(x, cos, sin, mask, norms, products, batch: int, length: int, shape: Shape):
-    """One decoder layer over x [batch * length, H]. `norms`: before and after attention, before and after
-    the feed-forward part, of queries and keys together; None where the model has none."""
+def _layer(x, cos, sin, mask, norms, products, passes: Passes, batch: int, length: int, shape: Shape,
+           rows: torch.Tensor | None):
+    """One decoder layer over x [batch * length, H], or its output at `rows` [N] alone. `norms`: before and
+    after attention, before and after the feed-forward part, of queries and keys together; None where the
+    model has none."""
     def normed(value, weight):
-        return value if weight is None else norm(value, weight, shape.eps)
+        return value if weight is None else norm(value, weight, shape.eps, passes)
 
     before, after, inner, outer, of_qk = norms
     qkv = _StackedProduct.apply(normed(x, before), *products[0])
     heads = [shape.heads + shape.shared, shape.shared]
     qk, v = qkv.view(batch, length, -1, shape.size).split(heads, 2)
-    q, k = rotate(normed(qk, of_qk), cos, sin).split([shape.heads, shape.shared], 2)
-    x = x + normed(_StackedProduct.apply(_attend(q, k, v, mask, shape), *products[1]), after)
-    hidden = gated(_StackedProduct.apply(normed(x, inner), *products[2]), shape.activation)
+    q, k = rotate(normed(qk, of_qk), cos, sin, passes).split([shape.heads, shape.shared], 2)
+    seen = _attend(q, k, v, mask, shape)
+    if rows is not None:
+        x, seen = x.index_select(0, rows), seen.index_select(0, rows)
+    x = x + normed(_StackedProduct.apply(seen, *products[1]), after)
+    hidden = gated(_StackedProduct.apply(normed(x, inner), *products[2]), shape.activation, passes)
     return x + normed(_StackedProduct.apply(hidden, *products[3]), outer)
 
 
@@ -111,6 +120,11 @@ class StackedBody:
         names = NORMS[decoder.config.model_type]
         self.layers = [(self._norms(block, names), [_Group(g) for g in _groups(block)])
                        for block in decoder.layers]
+        #: Gives the tokens whose hidden states are read, a mask [B, L]; those of others are then zeros, and
+        #: the last layer leaves out what they alone need. None: all are.
+        self.wanted: Callable[[], torch.Tensor] | None = None
+        #: training.passes.EAGER, or those of training.fused.
+        self.passes = EAGER
 
     def __call__(self, input_ids: torch.Tensor, **_: Any) -> BaseModelOutputWithPast:
         """input_ids [B, L], padded on the right -> hidden states [B, L, H].
@@ -123,9 +137,13 @@ class StackedBody:
             x = x.to(self.layers[0][1][0].dtype).view(batch * length, -1)
             positions = torch.arange(length, device=x.device)[None]
             looks = {kind: self._look(kind, x, positions) for kind in set(self.shape.kinds)}
-            for kind, (norms, groups) in zip(self.shape.kinds, self.layers, strict=True):
-                x = _layer(x, *looks[kind], norms, [g.tensors() for g in groups], batch, length, self.shape)
-            hidden = norm(x, self._gain(self.decoder.norm), self.shape.eps)
+            rows = None if self.wanted is None else self.wanted().flatten().nonzero()[:, 0]
+            for i, (kind, (norms, groups)) in enumerate(zip(self.shape.kinds, self.layers, strict=True), 1):
+                x = _layer(x, *looks[kind], norms, [g.tensors() for g in groups], self.passes, batch, length,
+                           self.shape, rows if i == len(self.layers) else None)
+            hidden = norm(x, self._gain(self.decoder.norm), self.shape.eps, self.passes)
+            if rows is not None:
+                hidden = hidden.new_zeros(batch * length, hidden.shape[1]).index_copy(0, rows, hidden)
         return BaseModelOutputWithPast(last_hidden_state=hidden.view(batch, length, -1))
 
     def _gain(self, norm: Any) -> torch.Tensor:
@@ -181,3 +199,16 @@ def stack(model: Any) -> None:
         raise ValueError(reason)
     decoder = model.get_decoder()
     decoder.forward = StackedBody(decoder)
+
+
+def read_only(model: Any, wanted: Callable[[], torch.Tensor]) -> None:
+    """Tell the body of `model`, where it is stacked, which hidden states are read: `wanted` gives a mask
+    [B, L] of the batch that comes next."""
+    if body := body_of(model):
+        body.wanted = wanted
+
+
+def body_of(model: Any) -> StackedBody | None:
+    """What computes the decoder of `model` since `stack`."""
+    forward = model.get_decoder().forward if hasattr(model, "get_decoder") else None
+    return forward if isinstance(forward, StackedBody) else None

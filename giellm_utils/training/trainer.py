@@ -22,6 +22,7 @@ from giellm_utils.training.sampler import (
     SeededLengthGroupedSampler,
     SeededRandomSampler,
 )
+from giellm_utils.training.stacked import read_only
 
 
 class TargetTrainer(Trainer):
@@ -30,6 +31,7 @@ class TargetTrainer(Trainer):
     def __init__(self, model, *args, output_rows: torch.Tensor | None = None,
                  order: Literal["length", "random"] = "length", **kwargs) -> None:
         self.head, self.order = TargetHead(model, output_rows), order
+        read_only(model, self.head.targets)
         super().__init__(model, *args, compute_loss_func=self.head.loss, **kwargs)
 
     def compute_loss(self, model, inputs, *args, **kwargs):

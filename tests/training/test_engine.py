@@ -8,6 +8,7 @@ import torch
 from giellm_utils.core.files import read_jsonl
 from giellm_utils.core.settings import ConfigError
 from giellm_utils.models.load import load_model
+from giellm_utils.training import fused
 from giellm_utils.training.launch import write_job
 from giellm_utils.training.run import train
 from support.models import SCRATCH
@@ -33,6 +34,29 @@ def test_it_gives_the_librarys_curve(scratch_cache, tmp_path):
     theirs = load_model(SCRATCH, tmp_path / "library" / "model")
     ids = torch.arange(300, 340)[None]
     assert torch.allclose(adapted(input_ids=ids).logits, theirs(input_ids=ids).logits, atol=2e-2)
+
+
+def test_compiled_passes_give_the_same_curve_and_the_log_says_so(scratch_cache, tmp_path, monkeypatch):
+    if reason := fused.why_not():
+        pytest.skip(f"nothing can be compiled here: {reason}")
+    losses, _ = curve(tmp_path / "eager")
+    compiled, _ = curve(tmp_path / "compiled", compile="always")
+    assert compiled == pytest.approx(losses, abs=2e-3)
+    monkeypatch.setattr(fused, "WORTH", 12)
+    assert curve(tmp_path / "auto")[0] == compiled
+    assert curve(tmp_path / "never", compile="never")[0] == losses
+    said = [(tmp_path / name / "training.log").read_text(encoding="utf-8")
+            for name in ("eager", "compiled", "auto", "never")]
+    assert ["passes compiled" in text for text in said] == [False, True, True, False]
+
+
+def test_without_a_compiler_the_log_says_so_and_training_goes_on(scratch_cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(fused, "WORTH", 12)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    losses, summary = curve(tmp_path / "none")
+    assert summary.steps == 12 and losses == curve(tmp_path / "never", compile="never")[0]
+    assert "passes not compiled: there is no C++ compiler no-such-compiler" in (
+        tmp_path / "none" / "training.log").read_text(encoding="utf-8")
 
 
 def test_auto_is_stacked_where_that_can_drive_the_model(scratch_cache, tmp_path):

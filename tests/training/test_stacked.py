@@ -9,7 +9,7 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, Llama
 from giellm_utils.models import products
 from giellm_utils.models.products import widen_linears
 from giellm_utils.training.config import TrainingConfig
-from giellm_utils.training.stacked import _Group, _groups, stack, why_not
+from giellm_utils.training.stacked import _Group, _groups, read_only, stack, why_not
 from giellm_utils.training.trainer import add_lora
 
 SIZES = {"vocab_size": 60, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
@@ -112,6 +112,32 @@ def test_it_follows_the_adapters_as_they_are_trained():
         seen.append(outcome(model)[0])
     assert torch.allclose(*seen, atol=5e-3)
     assert not torch.allclose(seen[0], outcome(adapted(gemma))[0], atol=0.1), "nothing was learned"
+
+
+@pytest.mark.parametrize("build", [llama, gemma])
+def test_what_nobody_reads_is_left_out_and_changes_nothing(build):
+    models, inputs = [adapted(build), adapted(build)], batch()
+    wanted = torch.zeros(3, 11, dtype=torch.bool)
+    wanted[0, 8:], wanted[1, 3], wanted[2, :2] = True, True, True
+    found = []
+    for model in models:
+        stack(model)
+        if model is models[1]:
+            read_only(model, lambda: wanted)
+        hidden = model.get_decoder()(**inputs).last_hidden_state
+        hidden[wanted].square().sum().backward()
+        found.append((hidden.detach(), [p.grad for p in model.parameters() if p.requires_grad]))
+    (whole, gradients), (read, again) = found
+    assert torch.allclose(whole[wanted], read[wanted], atol=1e-5) and not read[~wanted].any()
+    assert whole[~wanted].abs().min() > 0
+    for a, b in zip(gradients, again, strict=True):
+        assert a.abs().max() > 0 and torch.allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_that_is_not_stacked_is_left_as_it_is():
+    model = adapted(llama, lora_dropout=0.1)
+    read_only(model, lambda: torch.zeros(3, 11, dtype=torch.bool))
+    assert model.get_decoder()(**batch()).last_hidden_state.any()
 
 
 def test_parameters_stay_the_librarys():
