@@ -70,7 +70,7 @@ def training(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus)
              steps: Annotated[int, typer.Option(min=8, help="Steps of 8 sequences, each seen once.")] = 40,
              ways: Annotated[str, typer.Option(help="Some of them, with commas; default: all.")] = "",
              seed: Annotated[int, typer.Option(help="Of adapters and order.")] = 42,
-             out: Annotated[Path, typer.Option(help="Where scnm-SOURCE.json goes.")] = Path(
+             out: Annotated[Path, typer.Option(help="Where scnm-SOURCE-PROCESSOR.json goes.")] = Path(
                  "results/training")) -> None:
     """How fast we train, beside transformers' Trainer and TRL as they come, and the ceiling of products."""
     from giellm_utils.experiment.benchmarks import training as benchmark
@@ -80,7 +80,8 @@ def training(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus)
 
     names = [name.strip() for name in ways.split(",") if name.strip()] or list(benchmark.WAYS)
     result = benchmark.run(source.value, ModelConfig(id=model), steps, seed, names)
-    write_measured(out / f"scnm-{source.value}.json", result, training_table(result))
+    processor = result["instructions"].lower().replace(" ", "-")
+    write_measured(out / f"scnm-{source.value}-{processor}.json", result, training_table(result))
 
 
 @bench_app.command()

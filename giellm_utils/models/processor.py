@@ -26,12 +26,17 @@ from giellm_utils.core.paths import cache_dir
 SHAPE, TRIES = (256, 640, 1024), 9
 
 
+def instructions() -> str:
+    """By which instructions this CPU multiplies bf16, if by any."""
+    return ("AMX" if torch.cpu._is_amx_tile_supported()
+            else "AVX512-BF16" if torch.cpu._is_avx512_bf16_supported() else "no bf16")
+
+
 @cache
 def fast_in_bf16() -> bool:
     """Whether bf16 products are to be made in bf16 here, and not in fp32 and rounded (models.products)."""
-    if torch.cpu._is_amx_tile_supported():
-        return True
-    return torch.cpu._is_avx512_bf16_supported() and _measured()
+    found = instructions()
+    return found == "AMX" or (found == "AVX512-BF16" and _measured())
 
 
 def _measured() -> bool:

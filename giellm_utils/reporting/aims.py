@@ -34,24 +34,25 @@ def _read(results: Path, name: str) -> Any:
     return read_json(path) if path.exists() else None
 
 
+#: What a step is spent on, by the instructions that multiply bf16.
+LIMITS = {"AMX": "passes through memory and products on cold weights are left, half and half (LOG.md)",
+          "AVX512-BF16": "products take most of a step, as fast as they are alone (LOG.md)"}
+
+
 def _training(results: Path) -> Iterator[Row]:
-    name = "training/scnm-open.json"
-    if not (found := _read(results, name)):
-        return
-    ways, ours = found["ways"], found["ways"]["ours"]
-    speed = {key: way["sequences_per_second"] for key, way in ways.items()}
-    yield ("sequences a second against our training as it began", "4 ×",
-           _times(speed["ours"] / speed["ours_dropout"]), name,
-           "with AMX passes through memory and products on cold weights are left, half and half; compiled "
-           "passes would take about a fifth off and need a C++ compiler (LOG.md)")
-    yield ("share of what a product of these shapes reaches", "30 %",
-           f"{100 * ours['share_of_ceiling']:.0f} %", name,
-           "with AMX; without, where products are a fifth as fast and memory is not, it was higher (LOG.md)")
-    yield ("against transformers' Trainer with its defaults", "6 ×",
-           _times(speed["ours"] / speed["trainer"]), name, "sittings differ (LOG.md)")
-    yield ("the loss after the same sequences", "the same",
-           f"{ours['held_out_loss']:.3f}, Trainer {ways['trainer']['held_out_loss']:.3f}", name,
-           f"one seed; {_on_dev(results)}")
+    for path in sorted((results / "training").glob("*.json")):
+        found, name = read_json(path), f"training/{path.name}"
+        ways, ours, processor = found["ways"], found["ways"]["ours"], found["instructions"]
+        speed = {key: way["sequences_per_second"] for key, way in ways.items()}
+        yield (f"{processor}: sequences a second against our training as it began", "4 ×",
+               _times(speed["ours"] / speed["ours_dropout"]), name, LIMITS.get(processor, ""))
+        yield (f"{processor}: share of what a product of these shapes reaches", "30 %",
+               f"{100 * ours['share_of_ceiling']:.0f} %", name, "")
+        yield (f"{processor}: against transformers' Trainer with its defaults", "6 ×",
+               _times(speed["ours"] / speed["trainer"]), name, "sittings differ (LOG.md)")
+        yield (f"{processor}: the loss after the same sequences", "the same",
+               f"{ours['held_out_loss']:.3f}, Trainer {ways['trainer']['held_out_loss']:.3f}", name,
+               f"one seed; {_on_dev(results)}")
 
 
 def _on_dev(results: Path) -> str:

@@ -22,6 +22,11 @@ from giellm_utils.models.weights import KNOWN, NORMS, Shape, shape_of
 from giellm_utils.training.passes import EAGER, gated, norm, Passes, rotate
 
 
+#: What the tokens that the last layer is computed for are filled up to a multiple of: for each new number
+#: oneDNN makes its products anew.
+ROWS = 32
+
+
 class _StackedProduct(torch.autograd.Function):
     """x [T, K] -> [T, N] by `wide` [N, K + R], the frozen weight beside the scaled B of its modules.
 
@@ -112,6 +117,12 @@ def _layer(x, cos, sin, mask, norms, products, passes: Passes, batch: int, lengt
     return x + normed(_StackedProduct.apply(hidden, *products[3]), outer)
 
 
+def _some(wanted: torch.Tensor) -> torch.Tensor:
+    """Where `wanted` [T] is true, and some more, up to a multiple of ROWS."""
+    places, others = wanted.nonzero()[:, 0], (~wanted).nonzero()[:, 0]
+    return torch.cat([places, others[:-len(places) % ROWS]])
+
+
 class StackedBody:
     """The forward of one decoder (transformers, with peft's LoRA in all linear modules of its layers)."""
 
@@ -120,8 +131,8 @@ class StackedBody:
         names = NORMS[decoder.config.model_type]
         self.layers = [(self._norms(block, names), [_Group(g) for g in _groups(block)])
                        for block in decoder.layers]
-        #: Gives the tokens whose hidden states are read, a mask [B, L]; those of others are then zeros, and
-        #: the last layer leaves out what they alone need. None: all are.
+        #: Gives the tokens whose hidden states are read, a mask [B, L]: the last layer leaves out what others
+        #: alone need, and theirs are zeros but for a few. None: all are read.
         self.wanted: Callable[[], torch.Tensor] | None = None
         #: training.passes.EAGER, or those of training.fused.
         self.passes = EAGER
@@ -137,12 +148,12 @@ class StackedBody:
             x = x.to(self.layers[0][1][0].dtype).view(batch * length, -1)
             positions = torch.arange(length, device=x.device)[None]
             looks = {kind: self._look(kind, x, positions) for kind in set(self.shape.kinds)}
-            rows = None if self.wanted is None else self.wanted().flatten().nonzero()[:, 0]
+            rows = None if self.wanted is None else _some(self.wanted().flatten())
             for i, (kind, (norms, groups)) in enumerate(zip(self.shape.kinds, self.layers, strict=True), 1):
                 x = _layer(x, *looks[kind], norms, [g.tensors() for g in groups], self.passes, batch, length,
                            self.shape, rows if i == len(self.layers) else None)
             hidden = norm(x, self._gain(self.decoder.norm), self.shape.eps, self.passes)
-            if rows is not None:
+            if rows is not None:  # each of `rows` in its place
                 hidden = hidden.new_zeros(batch * length, hidden.shape[1]).index_copy(0, rows, hidden)
         return BaseModelOutputWithPast(last_hidden_state=hidden.view(batch, length, -1))
 

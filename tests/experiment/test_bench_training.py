@@ -46,9 +46,10 @@ def test_every_way_of_ours_has_its_levers():
     job = TrainingConfig(conditions=["joint"], output_rows="texts")
     made = {way: TrainingConfig.model_validate({**job.model_dump(), **levers})
             for way, levers in training_ways.LEVERS.items()}
-    assert {way: (c.lora_dropout > 0, c.engine, c.output_rows) for way, c in made.items()} == {
-        "ours_dropout": (True, "library", "all"), "ours_library": (False, "library", "all"),
-        "ours_all_rows": (False, "auto", "all"), "ours": (False, "auto", "texts")}
+    assert {way: (c.lora_dropout > 0, c.engine, c.output_rows, c.compile) for way, c in made.items()} == {
+        "ours_dropout": (True, "library", "all", "auto"), "ours_library": (False, "library", "all", "auto"),
+        "ours_all_rows": (False, "auto", "all", "auto"), "ours_eager": (False, "auto", "texts", "auto"),
+        "ours": (False, "auto", "texts", "always")}
     assert set(training_ways.WAYS) == set(training.WAYS)
 
 

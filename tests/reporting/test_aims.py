@@ -21,13 +21,13 @@ def reached(table: str) -> dict[str, list[str]]:
 def test_numbers_are_those_of_the_files(tmp_path: Path) -> None:
     for name in ("training", "bench", "extract", "memory", "mini", "weights"):
         shutil.copytree(RESULTS / name, tmp_path / name)
-    found = read_json(tmp_path / "training" / "scnm-open.json")
+    found = read_json(tmp_path / "training" / "scnm-open-amx.json")
     for key, speed in {"ours": 9.0, "ours_dropout": 7.5, "trainer": 1.0}.items():
         found["ways"][key]["sequences_per_second"] = speed
-    write_json(tmp_path / "training" / "scnm-open.json", found)
+    write_json(tmp_path / "training" / "scnm-open-amx.json", found)
     rows = reached(aims.table(tmp_path))
-    assert rows["sequences a second against our training as it began"][1] == "1.20 ×"
-    assert rows["against transformers' Trainer with its defaults"][1] == "9.0 ×"
+    assert rows["AMX: sequences a second against our training as it began"][1] == "1.20 ×"
+    assert rows["AMX: against transformers' Trainer with its defaults"][1] == "9.0 ×"
     scores = read_json(RESULTS / "weights" / "scores.json")["tasks"]["scnm"]["joint"]["all"]
     assert [row[1].split()[0] for what, row in rows.items() if what.startswith("weights/")] == [
         f"{100 * scores[key]['value']:.1f}" for key in ("tl", "f1", "all")]
@@ -36,7 +36,7 @@ def test_numbers_are_those_of_the_files(tmp_path: Path) -> None:
 
 def test_the_loss_on_dev_is_said_where_it_was_measured(tmp_path: Path) -> None:
     shutil.copytree(RESULTS / "training", tmp_path / "training")
-    what = "the loss after the same sequences"
+    what = "AMX: the loss after the same sequences"
     assert reached(aims.table(tmp_path))[what][3].endswith("over seeds was not measured")
     losses = {"recipe": [0.4, 0.6], "random": [0.5, 0.6], "dropout": [0.4, 0.5]}
     write_json(tmp_path / "dev-loss" / "scnm-open.json", {"seeds": [1, 2], "levers": {
