@@ -21,7 +21,6 @@ from giellm_utils.models.products import product, widened
 from giellm_utils.models.weights import KNOWN, NORMS, Shape, shape_of
 from giellm_utils.training.passes import EAGER, gated, norm, Passes, rotate
 
-
 #: What the tokens that the last layer is computed for are filled up to a multiple of: for each new number
 #: oneDNN makes its products anew.
 ROWS = 32

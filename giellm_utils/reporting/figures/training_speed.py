@@ -23,8 +23,8 @@ def draw(result: Mapping[str, Any]) -> Figure:
     ways = result["ways"]
     base = ways.get("trainer", {}).get("sequences_per_second")
     source = (f"{result['source']} · {result['sequences']:,} sequences, joint, LoRA, batch "
-              f"{result['batch_size']} · {result['processors']} cores, {result['instructions']} · loss of {result['held_out']} "
-              "held-out texts, one seed")
+              f"{result['batch_size']} · {result['processors']} cores, {result['instructions']} · loss of "
+              f"{result['held_out']} held-out texts, one seed")
     with canvas(9.6, 0.62 * len(ways) + 1.7, "How fast each way of training is, sequences a second",
                 source) as fig:
         ax = fig.add_subplot()
