@@ -18,8 +18,8 @@ from giellm_utils.core.settings import ConfigError, Section
 MIXTURE = "mixture"
 #: Where the labels of a training come from (training.partners); the level that a partner replaces is not
 #: scored, so each stands with the level that is.
-Partner = Literal["gold", "random-words", "length-label"]
-SCORED: dict[Partner, Level] = {"random-words": "text", "length-label": "words"}
+Partner = Literal["gold", "random-words", "foreign-words", "length-label"]
+SCORED: dict[Partner, Level] = {"random-words": "text", "foreign-words": "text", "length-label": "words"}
 #: Order of the levels in a joint target (formats.registry.in_order).
 Order = Literal["text-first", "words-first"]
 #: How target tokens are weighed. tokens: all alike. levels: in each joint target the label and the words half
@@ -99,6 +99,8 @@ CONDITIONS: dict[str, Condition] = {c.name: c for c in (
               levels=("text", "words"), budget="texts"),
     Condition(name="placebo-words", title="placebo words", look=Look(colour="#D55E00", marker="<"),
               levels=("joint",), partner="random-words"),
+    Condition(name="placebo-foreign", title="placebo words of another text",
+              look=Look(colour="#D55E00", marker="v"), levels=("joint",), partner="foreign-words"),
     Condition(name="placebo-label", title="placebo label", look=Look(colour="#CC79A7", marker="X"),
               levels=("joint",), partner="length-label"),
     Condition(name="text-given", title="words, predicted label given",

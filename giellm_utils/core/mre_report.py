@@ -73,6 +73,18 @@ class TrialEffect(Artifact):
     within_margin: bool
 
 
+class TrialMargin(Artifact):
+    """What the equivalence test of one primary difference would give at another margin: `p_value` alone and
+    adjusted as the verdict's. It describes how much hangs on the margin, and decides nothing."""
+
+    task: str
+    metric: str
+    b: str
+    margin: float
+    p_value: float
+    holm_p: float
+
+
 class TrialStratum(Artifact):
     """A primary difference, of a group each of its datasets apart, on the documents with as many gold words
     alone: mean scores over `seeds` and their difference, `low` to `high` 95 % over documents and seeds. It
@@ -127,6 +139,8 @@ class MreReport(Artifact):
     runs: list[TrialRun]
     #: Where the primary differences come from.
     strata: list[TrialStratum]
+    #: What hangs on the margin.
+    margins: list[TrialMargin] = []
 
 
 class ProbeScore(Artifact):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import combinations
 
 import numpy as np
 
@@ -23,7 +23,7 @@ METRICS = {"text": "tl", "words": "f1"}
 
 
 def summarise(probes: Iterable[Probe]) -> ProbeReport:
-    """Scores of every dataset and condition by what was told, over seeds, and differences of neighbours.
+    """Scores of every dataset and condition by what was told, over seeds, and what telling more gives.
 
     Differences with two seeds or more, documents and seeds as crossed random effects as in the experiment;
     all of it is secondary. Raises TrialError for probes of one dataset and condition on different documents.
@@ -44,7 +44,7 @@ def summarise(probes: Iterable[Probe]) -> ProbeReport:
         for name, (above, below) in columns.items():
             scores.append(ProbeScore(**about, metric=_metric(mine[0], name), told=name,
                                      values=[_rounded(v) for v in above.sum(0) / below.sum(0)]))
-        differences += [_difference(about, mine[0], columns, a, b) for a, b in _neighbours(mine[0])
+        differences += [_difference(about, mine[0], columns, a, b) for a, b in _compared(mine[0])
                         if len(mine) > 1]
     return ProbeReport(scores=scores, differences=differences)
 
@@ -54,9 +54,9 @@ def _names(probe: Probe) -> list[str]:
     return found if probe.label_alone is None else [*found, "label and gold words", "label alone"]
 
 
-def _neighbours(probe: Probe) -> Iterator[tuple[str, str]]:
+def _compared(probe: Probe) -> Iterator[tuple[str, str]]:
     """What is compared: more told minus less."""
-    yield from pairwise(name for name in TOLD if name in probe.answers)
+    yield from combinations((name for name in TOLD if name in probe.answers), 2)
     if probe.label_alone is not None:
         yield "label and gold words", "label alone"
 

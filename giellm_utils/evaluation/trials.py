@@ -6,7 +6,7 @@ F1, on each of PRIMARY, main arm, constrained decoding. All else is secondary an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from functools import partial as partial_of
@@ -20,12 +20,13 @@ from giellm_utils.core.mre_report import (
     MreReport,
     Role,
     TrialEffect,
+    TrialMargin,
     TrialRun,
     TrialScore,
     TrialStratum,
 )
 from giellm_utils.evaluation.bootstrap import DECIMALS, resample_counts, RESAMPLES
-from giellm_utils.evaluation.crossed import crossed
+from giellm_utils.evaluation.crossed import Crossed, crossed
 from giellm_utils.evaluation.multiple import ALPHA, holm, verdict
 from giellm_utils.evaluation.pairs import cluster_sums, cluster_values
 from giellm_utils.evaluation.seeds import CONFIDENCE, document_bootstrap, t_interval
@@ -33,6 +34,8 @@ from giellm_utils.evaluation.strata import by_words
 from giellm_utils.evaluation.trial_table import SINGLES, TrialError, Trials
 
 MARGIN = 0.015
+#: At which equivalence is shown beside the experiment's own.
+MARGINS = (0.01, 0.015, 0.02, 0.025)
 #: Group of datasets -> its datasets, compared as the mean of their differences.
 GROUPS = {"scpos": ("scpos-rw", "scpos-n", "scpos-adj", "scpos-n-adj")}
 #: Where the two primary outcomes are tested.
@@ -82,7 +85,7 @@ def analyse(cells: Iterable[Cell], *, margin: float = MARGIN, resamples: int = R
     left_out = list(_lacking(trials))
     if left_out and not partial:
         raise TrialError(f"{left_out[0]}; train and decode these cells, or take what stands with --partial")
-    effects, missing, strata = [], [], []
+    effects, missing, strata, tables = [], [], [], {}
     draws = lru_cache(partial_of(resample_counts, resamples=resamples, seed=seed))
     for comparison in comparisons(trials):
         seeds, unlike = _seeds(trials, comparison)
@@ -92,12 +95,15 @@ def analyse(cells: Iterable[Cell], *, margin: float = MARGIN, resamples: int = R
         if len(seeds) < 2:
             missing.append(f"{comparison}: two seeds in common are needed, there are {len(seeds)}")
         else:
-            effects.append(_effect(trials, comparison, seeds, margin, draws))
+            table, effect = _effect(trials, comparison, seeds, margin, draws)
+            effects.append(effect)
             strata += _strata(trials, comparison, seeds)
+            if comparison.role == "primary":
+                tables[comparison] = table
     return MreReport(margin=margin, confidence=CONFIDENCE, planned=PLANNED, partial=partial, missing=missing,
                      left_out=left_out, scores=list(_scores(trials)), effects=_adjusted(effects),
                      runs=[_run(cell) for seeds in trials.cells.values() for cell in seeds.values()],
-                     strata=strata)
+                     strata=strata, margins=list(_margins(tables)))
 
 
 def comparisons(trials: Trials) -> list[Comparison]:
@@ -163,7 +169,7 @@ def _is_of_one_precision(trials: Trials, c: Comparison, seed: int) -> bool:
 
 
 def _effect(trials: Trials, c: Comparison, seeds: list[int], margin: float,
-            draws: Callable[[int], np.ndarray]) -> TrialEffect:
+            draws: Callable[[int], np.ndarray]) -> tuple[Crossed, TrialEffect]:
     pairs = [trials.pairs(task, c.arm, c.a, c.b, c.way, c.metric, seeds) for task in c.tasks]
     values = cluster_values(pairs)
     table, differences = crossed(values), np.mean([p.per_seed for p in pairs], axis=0)
@@ -175,12 +181,21 @@ def _effect(trials: Trials, c: Comparison, seeds: list[int], margin: float,
                "document_high": over_documents.high, "document_sd": parts.document ** 0.5,
                "seed_sd": parts.seed ** 0.5, "residual_sd": parts.residual ** 0.5}
     p_value, p_equivalent = table.p_value(), table.p_equivalent(margin)
-    return TrialEffect(
+    return table, TrialEffect(
         role=c.role, task=c.task, arm=c.arm, decoding=c.way, metric=c.metric, a=c.a, b=c.b, seeds=seeds,
         differences=[_rounded(d) for d in differences], **{k: _rounded(v) for k, v in numbers.items()},
         p_value=_digits(p_value), holm_p=None, tost_p=_digits(p_equivalent), tost_holm_p=None,
         n=sum(len(p.clusters) for p in pairs), clusters=len(values),
         verdict=verdict(table.value, p_value, p_equivalent), within_margin=p_equivalent < ALPHA)
+
+
+def _margins(tables: Mapping[Comparison, Crossed]) -> Iterator[TrialMargin]:
+    """Of primary comparisons, at each of MARGINS."""
+    for margin in MARGINS:
+        found = [table.p_equivalent(margin) for table in tables.values()]
+        for c, p, adjusted in zip(tables, found, holm(found, PLANNED), strict=True):
+            yield TrialMargin(task=c.task, metric=c.metric, b=c.b, margin=margin, p_value=_digits(p),
+                              holm_p=_digits(adjusted))
 
 
 def _strata(trials: Trials, c: Comparison, seeds: list[int]) -> Iterator[TrialStratum]:

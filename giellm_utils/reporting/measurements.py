@@ -85,8 +85,8 @@ def training_table(result: Mapping[str, Any]) -> str:
     return (f"{result['source']}. {result['model']}, LoRA, joint: {result['sequences']} sequences of "
             f"{result['mean_tokens']:.0f} tokens once, batch {result['batch_size']}, "
             f"{result['processors']} cores, {result['instructions']}. Ceiling: a bf16 product of the model's "
-            "shapes, measured before each way; share: 4 FLOPs a weight of the body and token, padding and "
-            "output layer not counted. "
+            "shapes, measured before each way; share: 4 FLOPs a weight of the body and token, as if none "
+            "were left out, padding and output layer not counted. The first steps are not timed. "
             f"Loss: of {result['held_out']} held-out texts over the whole vocabulary, one seed; with the "
             "adapter apart, and merged as it is decoded.\n\n"
             + rows_to_markdown(("way", "sequences/s", "× (a)", "tokens/s", "ceiling TFLOP/s", "share %",

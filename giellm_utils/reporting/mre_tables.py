@@ -140,6 +140,21 @@ def strata(report: MreReport) -> str:
           f"{100 * s.b_mean:.1f}", points(s.value), interval(s.low, s.high)) for s in report.strata])
 
 
+def margins(report: MreReport) -> str:
+    """The equivalence test of each primary difference at other margins, alone and adjusted."""
+    if not report.margins:
+        return MISSING_YET
+    widths = list(dict.fromkeys(m.margin for m in report.margins))
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for m in report.margins:
+        rows.setdefault((task_title(m.task), metric_title(m.metric), condition_title(m.b)), []).append(
+            f"{p_text(m.p_value)} ({p_text(m.holm_p)})")
+    return (f"{_look(report)}The verdicts are at ±{100 * report.margin:g}; p-values of no effect larger than "
+            f"each margin, alone, in brackets by Holm over {report.planned}.\n\n" + rows_to_markdown(
+                ("dataset", "outcome", "joint minus", *(f"±{100 * width:g}" for width in widths)),
+                [(*key, *found) for key, found in rows.items()]))
+
+
 def runs(report: MreReport) -> str:
     """Wall time of every training and its decoding."""
     return rows_to_markdown(
@@ -219,7 +234,7 @@ def power(report: PowerReport) -> str:
 #: Name after mre/ -> result file, its record, and the table.
 TABLES: dict[str, tuple[str, type[BaseModel], Callable[[Any], str]]] = {
     **{made.__name__: ("analysis.json", MreReport, made)
-       for made in (primary, answer, secondary, free, strata, scores, runs)},
+       for made in (primary, answer, secondary, free, strata, margins, scores, runs)},
     "coverage": ("coverage.json", CoverageReport, coverage), "bound": ("bound.json", BoundReport, bound),
     "power": ("power.json", PowerReport, power), "probes": ("probes.json", ProbeReport, probes)}
 

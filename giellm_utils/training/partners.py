@@ -27,6 +27,10 @@ def partnered(partner: Partner, tasks: Mapping[str, Task], known: Iterable[Recor
     """What gives a record its partner's labels; `known`: the records trained on, which bound the lengths."""
     if partner == "random-words":
         return lambda record: random_words(record, tasks[record.task], seed)
+    if partner == "foreign-words":
+        known = sorted(known, key=lambda r: r.id)
+        donors = {name: [r for r in known if r.task == name] for name in tasks}
+        return lambda record: foreign_words(record, donors[record.task], tasks[record.task], seed)
     if partner == "length-label":
         known = list(known)
         labels = {name: LengthLabels.of([r.text for r in known if r.task == name], task, seed)
@@ -61,6 +65,23 @@ def random_words(record: Record, task: Task, seed: int) -> Record:
     return made
 
 
+def foreign_words(record: Record, donors: Sequence[Record], task: Task, seed: int) -> Record:
+    """`record` with the words of another of `donors` in the place of its own, at random places of its text.
+
+    Number, lengths, labels and what overlaps are that text's, drawn by chance among those whose words this
+    text has room for: unlike `random_words` they say nothing of this text, and so nothing of its label.
+    """
+    rng, others = _random(seed, record.id), [d for d in donors if d.id != record.id]
+    while others:
+        donor = others.pop(int(rng.random() * len(others)))
+        blocks = _blocks({span for word in donor.words for span in word.spans})
+        if sum(map(_size, blocks)) <= len(record.text):
+            moved = _moved(blocks, len(record.text), rng)
+            words = tuple(replace(w, span=moved[w.span], tail=w.tail and moved[w.tail]) for w in donor.words)
+            return replace(record, words=words).validate(task)
+    return replace(record, words=())
+
+
 def _random(*of: object) -> Random:
     """A generator of its own for `of`. Only Random.random is used: Python promises that it stays the same."""
     return Random(int.from_bytes(hashlib.sha1("\0".join(map(str, of)).encode()).digest(), "big"))
@@ -83,10 +104,15 @@ def _blocks(spans: Iterable[Span]) -> list[list[Span]]:
     return blocks
 
 
+def _size(block: Sequence[Span]) -> int:
+    """Characters from the first start to the last end."""
+    return max(s.end for s in block) - block[0].start
+
+
 def _moved(blocks: Sequence[Sequence[Span]], length: int, rng: Random) -> dict[Span, Span]:
     """Gold span -> its new place in a text of `length` characters: blocks in random order with random gaps,
     every arrangement as likely as any other."""
-    sizes = [max(s.end for s in block) - block[0].start for block in blocks]
+    sizes = [_size(block) for block in blocks]
     slack = length - sum(sizes)
     gaps = sorted(_shuffled(range(slack + len(blocks)), rng)[:len(blocks)])
     found, used = {}, 0

@@ -181,12 +181,17 @@ def _save(trainer: TargetTrainer, tokenizer: PreTrainedTokenizerFast, job: Train
     os.replace(new, model)
 
 
+def keep_products() -> None:
+    """Let oneDNN keep the products of all lengths, some 40 each; to be said before the first product."""
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "4096")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train one condition of a profile.")
     parser.add_argument("--config", required=True, type=Path,
                         help="a TrainingJob as YAML, its rows beside it")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "4096")  # some 40 products a length of sequences
+    keep_products()
     config = parser.parse_args().config
     folder = config.parent
     end_with_launcher()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from typer.testing import CliRunner
 
 from giellm_utils.cli.main import app
 from giellm_utils.core import artifacts
+from giellm_utils.core.files import read_json
 from giellm_utils.core.mre_report import CoverageReport, MreReport, PowerReport
+from giellm_utils.core.paths import ROOT
 from giellm_utils.core.settings import ConfigError
 from giellm_utils.evaluation.trials import analyse
 from giellm_utils.experiment.cells import write_cell
@@ -113,7 +116,7 @@ def test_looks_are_at_stages_that_are_there(tmp_path) -> None:
         with pytest.raises(ConfigError, match=said):
             load_grid(str(planned(tmp_path / "mre", looks=looks)))
     looks = load_grid("mre").looks
-    assert list(looks) == ["after-ii", "after-iii", "after-v", "after-vii"]
+    assert list(looks) == ["after-ii", "after-iii", "after-curve", "after-v", "after-vii"]
     assert looks["after-ii"] == ["i", "ii"]
 
 
@@ -134,3 +137,34 @@ def test_power_and_coverage_write_their_reports(tmp_path) -> None:
 def test_an_unknown_dataset_is_said() -> None:
     with pytest.raises(ConfigError, match="no dataset 'nothing' in the experiment; it has scnm, .*tcree-bl"):
         trial_dataset("nothing")
+
+
+def test_what_is_committed_of_the_look_follows_from_the_committed_cells(tmp_path) -> None:
+    """Figures, tables and sentences start from these files; the cells are what was measured."""
+    folder = ROOT / "results" / "mre"
+    committed = {name: read_json(folder / name) for name in ("analysis.json", "probes.json")}
+    called("analyse", "--look", committed["analysis.json"]["look"], "--cells", folder, "--out",
+           tmp_path / "a.json")
+    for name, again in (("analysis.json", "a.json"), ("probes.json", "a-probes.json")):
+        assert numbers(read_json(tmp_path / again)) == pytest.approx(numbers(committed[name]), rel=1e-5,
+                                                                     abs=1e-9)
+        assert words(read_json(tmp_path / again)) == words(committed[name])
+
+
+def leaves(value: object, at: str = "") -> Iterator[tuple[str, object]]:
+    """Path and value of what is no list and no mapping."""
+    parts = (value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list)
+             else None)
+    if parts is None:
+        yield at, value
+        return
+    for key, part in parts:
+        yield from leaves(part, f"{at}/{key}")
+
+
+def numbers(report: object) -> dict[str, float]:
+    return {at: value for at, value in leaves(report) if isinstance(value, float)}
+
+
+def words(report: object) -> dict[str, object]:
+    return {at: value for at, value in leaves(report) if not isinstance(value, float)}

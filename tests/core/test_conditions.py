@@ -37,8 +37,8 @@ def test_what_a_partner_replaced_is_not_scored():
     scored = {name: c.scored for name, c in CONDITIONS.items()}
     assert scored == {
         **dict.fromkeys(CONDITIONS, "joint"), "text": "text", "words": "words", "placebo-words": "text",
-        "placebo-label": "words", "text-given": "words", "text-given-gold": "words", "words-given": "text",
-        "words-given-gold": "text"}
+        "placebo-foreign": "text", "placebo-label": "words", "text-given": "words",
+        "text-given-gold": "words", "words-given": "text", "words-given-gold": "text"}
 
 
 @pytest.mark.parametrize("changes, message", [

@@ -39,8 +39,10 @@ def test_scores_and_differences_by_what_was_told():
     assert scores["gold"].values == [1.0, 1.0] and scores["wrong"].values == [0.0, 0.0]
     assert scores["label alone"].values == [0.5, 0.5] and scores["label alone"].metric == "tl"
     assert scores["predicted"].seeds == [1, 2] and scores["predicted"].metric == "f1"
-    first, second, labels = report.differences
-    assert (first.a, first.b, second.b) == ("gold", "predicted", "wrong")
+    first, *_, labels = report.differences
+    assert [(d.a, d.b) for d in report.differences] == [
+        ("gold", "predicted"), ("gold", "wrong"), ("predicted", "wrong"),
+        ("label and gold words", "label alone")]
     assert first.value == pytest.approx(np.mean(first.differences)) and first.low < first.value < first.high
     assert labels.value == pytest.approx(0.5)
 

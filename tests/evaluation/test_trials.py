@@ -84,6 +84,16 @@ def test_a_clear_effect_and_a_clear_absence_are_told() -> None:
     assert nothing.value == 0 and nothing.verdict == "equivalent" and nothing.p_value == 1
 
 
+def test_the_margin_that_decided_is_among_those_that_are_shown() -> None:
+    report = analyse(synthetic(n=300, seeds=5), margin=0.025, **FAST)
+    by = {(m.metric, m.margin): m for m in report.margins}
+    assert {margin for _, margin in by} == {0.01, 0.015, 0.02, 0.025} and {m for m, _ in by} == {"tl", "f1"}
+    for metric in ("tl", "f1"):
+        made, found = effect(report, metric), [by[metric, m].p_value for m in (0.01, 0.015, 0.02, 0.025)]
+        assert (found[-1], by[metric, 0.025].holm_p) == (made.tost_p, made.tost_holm_p)
+        assert found == sorted(found, reverse=True) and found[0] > found[-1], "the wider, the surer"
+
+
 def test_placebos_have_the_levels_that_they_have() -> None:
     cells = synthetic(conditions=("joint", "text", "words", "placebo-words", "placebo-label"), n=60)
     pairs = {(e.metric, e.a, e.b) for e in analyse(cells, **FAST).effects}

@@ -1,4 +1,4 @@
-"""The GIELLM format: exact round trip, a parse that never raises, and the rules of DESIGN.md by hand."""
+"""The GIELLM format: exact round trip, a parse that never raises, and the rules by hand."""
 
 from __future__ import annotations
 

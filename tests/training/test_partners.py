@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from giellm_utils.core.schema import Part, Record, Span, Task, Word
 from giellm_utils.data.registry import load_dataset, TASKS
-from giellm_utils.training.partners import LengthLabels, partnered, random_words
+from giellm_utils.training.partners import foreign_words, LengthLabels, partnered, random_words
 from support.records import EMPTY, record, TRIP, trip_records, TWICE
 
 TCREE = load_dataset("tcree", "embedded")
@@ -87,6 +87,29 @@ def test_neither_order_nor_company_matters():
     assert [alone(r) for r in few] == [among(r) for r in few]
 
 
+@settings(max_examples=200, deadline=None)
+@given(trip_records(), st.lists(trip_records(), max_size=4), st.integers(0, 3))
+def test_foreign_words_have_the_form_of_another_text_that_fits(gold, others, seed):
+    donors = [replace(other, id=f"d{i}") for i, other in enumerate(others)]
+    made = foreign_words(gold, donors, TRIP, seed)
+    assert made == foreign_words(gold, donors, TRIP, seed) == made.validate(TRIP)
+    assert (made.text, made.label) == (gold.text, gold.label)
+    fitting = [form(d.words) for d in donors if len(d.text) <= len(gold.text)]
+    assert form(made.words) in [form(d.words) for d in donors] or (not made.words and not fitting)
+
+
+def test_foreign_words_say_nothing_of_the_text_not_even_how_many():
+    gold = record("x", "あ" * 40, "旅行", ("地", 0, 2), ("人", 5, 8))
+    donors = [gold, EMPTY, TWICE]
+    made = [foreign_words(replace(gold, id=f"r{i}"), donors, TRIP, 1) for i in range(300)]
+    counts = Counter(len(m.words) for m in made)
+    assert counts.keys() == {0, 2, len(TWICE.words)} and min(counts.values()) > 60
+    assert not foreign_words(gold, [gold], TRIP, 1).words, "its own are none of another text"
+    own = {len(foreign_words(gold, donors, TRIP, seed).words) for seed in range(30)}
+    assert 0 in own and all(form(foreign_words(gold, donors, TRIP, s).words) != form(gold.words)
+                            for s in range(30))
+
+
 # -- the length label --------------------------------------------------------------------------------
 
 
@@ -109,13 +132,13 @@ def test_buckets_are_as_large_as_each_other_and_wear_another_label_by_seed():
     assert len({m.labels for m in made}) > 1 and len({m.edges for m in made}) == 1
 
 
-@pytest.mark.parametrize("partner", ["random-words", "length-label"])
+@pytest.mark.parametrize("partner", ["random-words", "foreign-words", "length-label"])
 def test_a_partner_replaces_its_level_alone(partner):
-    known = TCREE.split("train")
+    known, words = TCREE.split("train"), partner != "length-label"
     made = [partnered(partner, {"tcree": TCREE.task}, known, 1)(r) for r in known]
     same = [(m.label == r.label, m.words == r.words) for m, r in zip(made, known, strict=True)]
-    replaced = [right[partner == "random-words"] for right in same]
-    assert all(right[partner != "random-words"] for right in same) and sum(replaced) < len(known) * 0.7
+    replaced = [right[words] for right in same]
+    assert all(right[not words] for right in same) and sum(replaced) < len(known) * 0.7
     assert {(m.id, m.text, m.split) for m in made} == {(r.id, r.text, r.split) for r in known}
     assert [partnered("gold", {}, known, 1)(r) for r in known] == list(known)
 

@@ -33,7 +33,7 @@ from giellm_utils.training.sequences import build
 #: Way -> title, in the order of tables. benchmarks.training_ways runs them.
 WAYS = {"trainer": "(a) transformers Trainer, defaults, full logits",
         "trl": "(b) TRL SFTTrainer, defaults",
-        "ours_dropout": "ours as it began: LoRA dropout, the library's forward, all output rows",
+        "ours_dropout": "ours without its levers: LoRA dropout, the library's forward, all output rows",
         "ours_library": "ours, the library's forward, all output rows",
         "ours_all_rows": "ours, stacked products, all output rows",
         "ours_eager": "ours, stacked products, few output rows",
