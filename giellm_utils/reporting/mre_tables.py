@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from giellm_utils.core import artifacts
+from giellm_utils.core.cells import MAIN
 from giellm_utils.core.mre_report import (
     BoundReport,
     CoverageReport,
@@ -20,6 +21,7 @@ from giellm_utils.core.mre_report import (
     ProbeReport,
     TrialEffect,
 )
+from giellm_utils.reporting import published
 from giellm_utils.reporting.mre_titles import condition_title, p_text, task_title, verdict
 from giellm_utils.reporting.tables import MISSING, rows_to_markdown
 from giellm_utils.reporting.titles import metric_title
@@ -72,7 +74,24 @@ def answer(report: MreReport) -> str:
     return said + "".join(
         f"- {task_title(e.task)}, {metric_title(e.metric)}, joint minus {condition_title(e.b)}: "
         f"{points(e.value)} {interval(e.low, e.high)}, {len(e.seeds)} seeds: **{verdict(e)}**\n"
-        for e in found)
+        for e in found) + _beside_the_paper(report)
+
+
+def _beside_the_paper(report: MreReport) -> str:
+    """The paper's own differences, of one run on TCREE, and where they lie in our intervals on TCREE-open."""
+    joint, *others = published.MRE
+    said = []
+    for metric, alone, level, single in zip(("tl", "wl_exact"), ("text", "words"), ("TL", "WL"), others,
+                                            strict=True):
+        printed = getattr(joint, level.lower()) - getattr(single, level.lower())
+        mine = next((e for e in report.effects if (e.task, e.arm, e.decoding, e.metric, e.a, e.b) == (
+            "tcree", MAIN, "constrained", metric, "joint", alone)), None)
+        if mine is None:
+            continue
+        where = "inside" if mine.low <= printed / 100 <= mine.high else "outside"
+        said.append(f"{points(printed / 100)} in {level}, {where} {interval(mine.low, mine.high)} for "
+                    f"{metric_title(metric)} here")
+    return f"\nThe paper's one run on its TCREE: {'; '.join(said)}.\n" if said else ""
 
 
 def _look(report: MreReport | ProbeReport) -> str:

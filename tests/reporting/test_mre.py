@@ -126,6 +126,7 @@ def test_tables_hold_the_numbers(report) -> None:
     assert mre_tables.runs(report).count("\n") == 2 + len(report.runs)
     assert mre_tables.free(report) == "Nothing was decoded freely.\n"
     lines = mre_tables.answer(report).split("\n- ")
+    assert "The paper's one run on its TCREE: +0.60 in TL, " in lines[-1]
     assert len(lines) == 1 + 8 and f"margin ±{100 * report.margin:g}." in lines[0]
     said = f"{mre_tables.points(effect.value)} {mre_tables.interval(effect.low, effect.high)}"
     assert lines[1].endswith(f"TL, text label, joint minus text only: {said}, 5 seeds: **better**")

@@ -25,7 +25,7 @@ from giellm_utils.training.config import TrainingConfig
 from giellm_utils.training.launch import launch, TrainingFailed
 from giellm_utils.training.run import train
 from support.models import SCRATCH
-from support.trainings import job_file, job_of, scnm_rows
+from support.trainings import job_file, job_of, run_job, scnm_rows
 
 ROWS = scnm_rows()
 #: 48 rows, 6 steps of 8 an epoch, on one process (two passes of 4) as on two. Losses and weights agree to
@@ -116,6 +116,22 @@ def test_a_killed_process_is_one_sentence_and_one_or_two_go_on_from_its_checkpoi
     two = assert_same(tmp_path / "two", one, show, "two processes (DDP) after the kill")
     assert alone.resumed_from_step == two.resumed_from_step == 4 and alone.batch_size == two.batch_size == 8
     assert (alone.processes, two.processes) == (1, 2)
+
+
+@pytest.mark.parametrize("engine", ["stacked", "library"])
+def test_two_processes_train_adapters_as_one_does(tmp_path, engine, show):
+    lora = {**JOB, "method": "lora", "lora_r": 4, "learning_rate": 1e-2, "engine": engine}
+    alone, two = tmp_path / "alone", tmp_path / "two"
+    run_job(job_file(alone, ROWS, **lora, machine="cpu"), dict(os.environ))
+    launch(job_file(two, ROWS, **lora), "cpu-2", lambda line: None)
+    assert artifacts.read(two / "summary.json", artifacts.Training).processes == 2
+    assert curve(two) == [(step, pytest.approx(loss, abs=TOLERANCE)) for step, loss in curve(alone)]
+    assert curve(alone)[-1][1] < curve(alone)[0][1] - 0.1, "nothing was learned"
+    a, b = (load_file(f / "model" / "adapter_model.safetensors") for f in (two, alone))
+    assert a.keys() == b.keys()
+    apart = max((a[k] - b[k]).abs().max().item() for k in a)
+    assert apart < 10 * TOLERANCE, "adapters begin at zero, where Adam makes of roundings whole steps"
+    show(f"two processes (DDP), LoRA, engine {engine}: weights at most {apart:.1e} away from one process's")
 
 
 def test_two_machines_meet_as_under_slurm(one, tmp_path, monkeypatch, show):
