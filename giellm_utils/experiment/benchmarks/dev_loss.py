@@ -36,10 +36,13 @@ from giellm_utils.training.sequences import build
 #: What differs from the recipe.
 LEVERS: dict[str, dict[str, Any]] = {
     "recipe": {}, "random": {"order": "random"}, "dropout": {"lora_dropout": 0.05},
-    "all_rows": {"output_rows": "all"}}
+    "all_rows": {"output_rows": "all"}, "compiled": {"compile": "always"},
+    "no_levers": {"output_rows": "all", "lora_dropout": 0.05, "engine": "library"}}
 TITLES = {"recipe": "the recipe: batches alike in length, no dropout, few output rows",
           "random": "batches in random order", "dropout": "LoRA dropout 0.05",
-          "all_rows": "the loss over all output rows"}
+          "all_rows": "the loss over all output rows",
+          "compiled": "passes compiled, as in trainings of 300 steps and more",
+          "no_levers": "the library's forward, LoRA dropout 0.05, all output rows"}
 #: Over what the loss on dev is made: every token, or those that a grammar could allow for these texts.
 OVER = {"whole": "the whole vocabulary", "rows": "the rows that a grammar could allow"}
 
