@@ -95,8 +95,8 @@ def _rest(results: Path) -> Iterator[Row]:
         models = ", ".join(dict.fromkeys(case.model for case in cases))
         yield (f"planned peak memory within {TENTH} of the measured one", "every case of three models",
                f"{sum(map(within, cases))} of {len(cases)} cases", name,
-               f"measured: {models}; the shares for holes in the heap were read off these very cases, and in "
-               "bf16 fewer were within it (LOG.md)")
+               f"measured: {models}; the share for holes in the heap was read off these very cases, of which "
+               "8 were within it before (LOG.md)")
     name = "mini/manifests.json"
     if found := _read(results, name):
         minutes = sum(stage["seconds"] for stage in found.values()) / 60

@@ -26,9 +26,9 @@ CONTEXT, NCCL, FRAGMENTS = 1.0 * GIB, 0.5 * GIB, 0.05
 #: Of a training process on a CPU, as it was with Gemma-3-270M here: imports, peft, and a row of a tokenizer's
 #: vocabulary (in memory, and once more while it is saved).
 IMPORTS, PEFT, TOKENIZER_ROW = 520_000_000, 150_000_000, 1_550
-#: Share of the activations that a CPU's heap loses in holes beside them, with the stacked products and
-#: without: read off the trainings of results/memory (LOG.md, 2026-11-29).
-STACKED_HOLES, HOLES = 0.35, 0.2
+#: Share of the activations that a CPU's heap loses in holes beside them: read off the trainings of
+#: results/memory (LOG.md, 2026-11-30).
+HOLES = 0.2
 #: Bytes a logit of full fine-tuning at its worst: log-probabilities and two gradients in fp32 (traced).
 LOGIT = 12
 
@@ -84,7 +84,7 @@ def memory(arch: Architecture, passes: Passes, setting: Setting) -> Memory:
     early = setting.accumulate > 1 or setting.strategy == "ddp"
     wide = _gathered(arch, setting)
     begins = {**kept, "gradients": states.gradients if early else 0, "copies": passes.stacked + cast,
-              "gathered": wide, "activations": passes.activations, "logits": _logits(arch, setting) + made,
+              "gathered": wide, "activations": passes.activations, "logits": _logits(arch, setting, made),
               "temporary": passes.transient + _dequantised(arch, setting)}
     ends = {**kept, "gradients": states.gradients, "gathered": wide,
             "temporary": max(passes.transient, (2 if sharded else 4) * head if arch.tied else 0)}
@@ -92,8 +92,7 @@ def memory(arch: Architecture, passes: Passes, setting: Setting) -> Memory:
     if not full:
         buffers = _buffers(arch, setting)
         ends["logits"] = step["logits"] = buffers
-    holes = STACKED_HOLES if passes.stacked else HOLES
-    kept_by_heap = (1 + holes) * passes.activations + passes.cast if setting.cpu else 0
+    kept_by_heap = (1 + HOLES) * passes.activations + passes.cast if setting.cpu else 0
     moments: dict[Moment, dict[str, float]] = {
         "backward begins": {**begins, "overhead": _overhead(arch, setting, sum(begins.values()))},
         "backward ends": {**ends, "overhead": _overhead(arch, setting, sum(ends.values())) + kept_by_heap},
@@ -120,10 +119,13 @@ def _gathered(arch: Architecture, setting: Setting) -> float:
     return 0
 
 
-def _logits(arch: Architecture, setting: Setting) -> float:
+def _logits(arch: Architecture, setting: Setting, made: float) -> float:
+    """Logits and what is made of them; of full fine-tuning either at their worst, or as one gradient (and its
+    bf16 copy) when the output layer's, of `made` bytes, is made of it."""
     tokens = setting.batch * setting.targets
     if setting.method == "full":
-        return LOGIT * tokens * arch.vocabulary
+        logits = tokens * arch.vocabulary
+        return max(LOGIT * logits, (6 if setting.bf16 else 4) * logits + made)
     # The picked hidden states, their gradient and its copy.
     return _buffers(arch, setting) + 6 * tokens * arch.hidden + _widened(arch, setting)
 
@@ -148,14 +150,11 @@ def _dequantised(arch: Architecture, setting: Setting) -> float:
 
 
 def _optimizer(arch: Architecture, passes: Passes, setting: Setting) -> float:
-    """Of AdamW's step: on a CPU two tensors as large as the largest (one after the other), on a GPU one
-    number a parameter (all at once, foreach); ZeRO-3's fp32 gradients are counted with the gradients."""
-    full = setting.method == "full"
-    if setting.cpu:
-        return 8 * (arch.largest if full else arch.hidden)
-    if setting.strategy == "zero3":
+    """Of AdamW's step: nothing where it is fused (training.run), one number a parameter under FSDP2 (all at
+    once, foreach); ZeRO-3's fp32 gradients are counted with the gradients."""
+    if setting.strategy != "fsdp2":
         return 0
-    return 4 * (arch.parameters if full else passes.trainable) / _shards(setting)
+    return 4 * (arch.parameters if setting.method == "full" else passes.trainable) / _shards(setting)
 
 
 def _overhead(arch: Architecture, setting: Setting, rest: float) -> float:
