@@ -32,7 +32,7 @@ def test_every_lever_learns_from_the_same_texts(scratch_cache):
     # What is trained over all rows is better over all of them.
     assert losses["all_rows"]["whole"]["1"] < losses["recipe"]["whole"]["1"]
     table = dev_loss_table(result)
-    assert table.count("LoRA dropout 0.05") == 1 and "at seeds 1, 2" in table
+    assert table.count("| LoRA dropout 0.05 |") == 1 and "at seeds 1, 2" in table
     assert_nothing_overlaps(figure.draw(result))
 
 
