@@ -44,7 +44,7 @@ def compiled() -> Passes:
 
 
 def _made(function: Callable[..., Any]) -> Callable[..., Any]:
-    # Below /tmp, by the user's name, unless it is told where.
+    # torch's cache holds pickles of its own: not below /tmp, its default, where others may write.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # a pool of processes is slower for five
     return torch.compile(function, dynamic=True)
