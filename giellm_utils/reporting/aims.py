@@ -80,7 +80,7 @@ def _decoding(results: Path) -> Iterator[Row]:
         yield ("items a second against decoding through the library's forward, the same outputs", "2.5 ×",
                _times(ratio), name,
                "no AMX here: what it reads and writes for an item is two thirds of what products alone "
-               "allow (LOG.md), so at most 1.5 × more")
+               "allow (LOG.md)")
     name = "extract/scnm-tcree.json"
     if found := _read(results, name):
         whole, parts = median(found["command"]), sum(map(median, found["parts"].values()))

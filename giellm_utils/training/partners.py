@@ -1,7 +1,8 @@
 """Placebo partners: the other level of a joint target replaced by one of its form that says nothing.
 
-Each is a function of record, task and seed, drawn from a SHA-1 of seed and record id, so that neither the
-order of the records nor their number matters. For training sequences alone: what is scored keeps its gold.
+Each is a function of record, task and seed, drawn from a SHA-1 of seed and record id, so that the order of
+the records does not matter, nor their number but to lengths and foreign words. For training sequences
+alone: what is scored keeps its gold.
 """
 
 from __future__ import annotations
