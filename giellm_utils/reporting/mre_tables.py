@@ -22,7 +22,7 @@ from giellm_utils.core.mre_report import (
     TrialEffect,
 )
 from giellm_utils.reporting import published
-from giellm_utils.reporting.mre_titles import condition_title, p_text, task_title, verdict
+from giellm_utils.reporting.mre_titles import condition_title, p_text, task_title, verdict, when
 from giellm_utils.reporting.tables import MISSING, rows_to_markdown
 from giellm_utils.reporting.titles import metric_title
 
@@ -47,8 +47,9 @@ def primary(report: MreReport) -> str:
     on how many were made, and over what was left out."""
     found = [e for e in report.effects if e.role == "primary"]
     said = (f"{_look(report)}{len(found)} of {report.planned} planned primary tests are made; Holm counts "
-            f"all {report.planned}. The intervals are 95 % each for itself: one that leaves zero out can "
-            "stand beside an adjusted p-value that decides nothing.\n\n")
+            f"all {report.planned}, those to come as p = 1. The intervals are 95 % each for itself: one that "
+            "leaves zero out, or lies within the margin, can stand beside an adjusted p-value that decides "
+            "nothing, and what is undecided can be decided by tests to come.\n\n")
     lacking = [f"- not compared: {line}\n" for line in report.missing]
     lacking += [f"- left out: {line}\n" for line in report.left_out]
     if not found:
@@ -69,8 +70,9 @@ def answer(report: MreReport) -> str:
     if not found:
         return MISSING_YET
     said = (f"{_look(report)}Points, each interval 95 % for itself over documents and seeds; verdicts by "
-            f"Holm over {report.planned} planned tests, {len(found)} of them made; margin "
-            f"±{100 * report.margin:g}.\n\n")
+            f"Holm over {report.planned} planned tests, {len(found)} of them made and the others counted as "
+            f"p = 1; margin ±{100 * report.margin:g}. Undecided: neither a difference nor its absence within "
+            "the margin was shown so, though the interval may lie within it.\n\n")
     return said + "".join(
         f"- {task_title(e.task)}, {metric_title(e.metric)}, joint minus {condition_title(e.b)}: "
         f"{points(e.value)} {interval(e.low, e.high)}, {len(e.seeds)} seeds: **{verdict(e)}**\n"
@@ -98,7 +100,7 @@ def _look(report: MreReport | ProbeReport) -> str:
     """What a table stands under: which look it is, where it is one."""
     if report.partial:
         return "**A look at what stood before all cells did, not a planned one.** "
-    return f"Look {report.look}. " if report.look else ""
+    return f"Compared {when(report.look)}. " if report.look else ""
 
 
 def _under(report: MreReport | ProbeReport, table: str) -> str:
@@ -230,7 +232,8 @@ def bound(report: BoundReport) -> str:
 
 
 def power(report: PowerReport) -> str:
-    """What every design of the pilot's outcomes can see, in points; beside it at the seeds' upper limit."""
+    """What every design can see by the outcomes of a pilot, or of the experiment itself, in points; beside it
+    at the seeds' upper limit."""
     rows = []
     for o in report.outcomes:
         for d, high in zip(o.as_measured, o.at_upper_limit, strict=True):
@@ -255,7 +258,8 @@ TABLES: dict[str, tuple[str, type[BaseModel], Callable[[Any], str]]] = {
     **{made.__name__: ("analysis.json", MreReport, made)
        for made in (primary, answer, secondary, free, strata, margins, scores, runs)},
     "coverage": ("coverage.json", CoverageReport, coverage), "bound": ("bound.json", BoundReport, bound),
-    "power": ("power.json", PowerReport, power), "probes": ("probes.json", ProbeReport, probes)}
+    "power": ("power.json", PowerReport, power), "observed": ("observed.json", PowerReport, power),
+    "probes": ("probes.json", ProbeReport, probes)}
 
 
 def table(results: Path, name: str) -> str:

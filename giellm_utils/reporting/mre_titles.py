@@ -10,6 +10,10 @@ TASK_TITLES = {"scpos": "SCPOS, mean of the four", "tcree": "TCREE, coupled clas
                "tcree-blind": "TCREE, blind class"}
 VERDICTS = {"higher": "better", "lower": "worse", "equivalent": "no effect within the margin",
             "undecided": "undecided"}
+#: A look of configs/experiments/mre.yaml -> when it was taken.
+LOOKS = {"after-ii": "after stage (ii)", "after-iii": "after stage (iii)",
+         "after-curve": "after the learning curve", "after-v": "after stage (v)",
+         "after-vii": "after stage (vii)"}
 #: For conditions that are not registered here.
 PLAIN = Look(colour="#9aa2ab", marker="o")
 
@@ -23,6 +27,11 @@ def condition_title(name: str) -> str:
     name, _, arm = name.partition("@")
     title = " + ".join(CONDITIONS[n].title if n in CONDITIONS else n for n in name.split("+"))
     return f"{title}, {arm} arm" if arm else title
+
+
+def when(look: str) -> str:
+    """When a look was taken, in words."""
+    return LOOKS.get(look, f"at the look {look}")
 
 
 def look(name: str) -> Look:

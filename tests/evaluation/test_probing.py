@@ -72,4 +72,5 @@ def test_table_and_picture_show_every_score():
     assert "Not measured" in mre_tables.probes(ProbeReport(scores=[], differences=[]))
     (_, figure), = mre_probes.draw(report.model_dump())
     assert_nothing_overlaps(figure)
-    assert {"gold", "predicted", "wrong", "label alone"} <= set(texts(figure))
+    assert {"gold minus predicted", "gold minus wrong", "predicted minus wrong",
+            "label and gold words minus label alone"} <= set(texts(figure))

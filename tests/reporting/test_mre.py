@@ -142,8 +142,8 @@ def test_the_primary_table_says_how_many_tests_are_made_and_what_was_left_out() 
         assert made(report).startswith(partial.rstrip())
     assert "- left out: scnm, arm main, constrained: tl of joint minus text: seeds are missing" in table
     named = report.model_copy(update={"partial": False, "look": "after-ii", "stages": ["i", "ii"]})
-    assert mre_tables.primary(named).startswith("Look after-ii. 2 of 8")
-    assert mre_tables.secondary(named).startswith("Look after-ii.\n\n| dataset")
+    assert mre_tables.primary(named).startswith("Compared after stage (ii). 2 of 8")
+    assert mre_tables.secondary(named).startswith("Compared after stage (ii).\n\n| dataset")
     assert "verdict" not in mre_tables.secondary(report)
 
 

@@ -14,7 +14,7 @@ from giellm_utils.core.cells import MAIN
 from giellm_utils.core.mre_report import MreReport, TrialEffect, TrialVerdict
 from giellm_utils.evaluation.trials import GROUPS, PRIMARY
 from giellm_utils.reporting.figures.style import BLUE, canvas, dots, FAINT, GREEN, GREY, INK, RED, Row
-from giellm_utils.reporting.mre_titles import condition_title, look, p_text, task_title, verdict
+from giellm_utils.reporting.mre_titles import condition_title, look, p_text, task_title, verdict, when
 from giellm_utils.reporting.titles import metric_title
 
 FILE = "mre/analysis.json"
@@ -56,7 +56,8 @@ def source(report: MreReport, effects: Sequence[TrialEffect]) -> str:
              for side in (e.a, *e.b.split("+")) for seed in e.seeds}
     cells = [r for r in report.runs if r.arm == MAIN and (r.task, r.condition, r.seed) in drawn]
     seeds = sorted({r.seed for r in cells})
-    look = "a look at what stood" if report.partial else f"look {report.look}" if report.look else "results"
+    look = f"compared {when(report.look)}" if report.look else "results"
+    look = "what stood then" if report.partial else look
     return (f"{look}: {len(cells)} cells, seeds {', '.join(map(str, seeds))}; constrained decoding, the same "
             "texts in every condition")
 
@@ -67,23 +68,23 @@ def forest(effects: Sequence[TrialEffect], report: MreReport) -> Figure:
     for e in _ordered(effects):
         title = metric_title(e.metric)
         if e.role == "primary":
-            row = _row(e, f"{title} *", f"   {verdict(e)}, p {_p(e)}", e.verdict)
+            row = _row(e, f"{title} *", f"   {verdict(e)}, {_p(e)}", e.verdict)
         else:
             row = Row(title, e.value, e.low, e.high, FAINT, ".", False, f"   p {p_text(e.p_value)}, alone")
         groups.setdefault(task_title(e.task), []).append((row, e))
     made = sum(e.role == "primary" for e in effects)
     return _figure("Joint minus single-level models, percentage points (right: joint better)", groups, report,
                    f"* primary: verdict by Holm over {report.planned} planned tests, {made} of them made, "
-                   "with its p; where it is\nundecided (hollow), p of a difference and of none beyond the "
-                   "margin. Points: secondary, no verdict.\nBar: 95 % over documents and seeds, each alone; "
-                   "thin marks: single seeds; band: margin of equivalence")
+                   "the others counted as p = 1:\nhollow ones are undecided, even within the band (margin of "
+                   "equivalence). Points: secondary, no verdict.\nBar: 95 % over documents and seeds, each "
+                   "alone; thin marks: single seeds. The texts of TCREE are among those of SCNM")
 
 
 def _p(e: TrialEffect) -> str:
-    """Holm-adjusted: of the test that the verdict rests on, or of both."""
-    if e.verdict == "undecided":
-        return f"{p_text(e.holm_p)} and {p_text(e.tost_holm_p)}"
-    return p_text(e.tost_holm_p if e.verdict == "equivalent" else e.holm_p)
+    """Holm-adjusted: of the test that the verdict rests on; equivalence is what the undecided lack too."""
+    if e.verdict in ("undecided", "equivalent"):
+        return f"equivalence p {p_text(e.tost_holm_p)}"
+    return f"p {p_text(e.holm_p)}"
 
 
 def conditions(effects: Sequence[TrialEffect], report: MreReport) -> Figure:
