@@ -49,7 +49,8 @@ def test_every_way_of_ours_has_its_levers():
     assert {way: (c.lora_dropout > 0, c.engine, c.output_rows, c.compile) for way, c in made.items()} == {
         "ours_dropout": (True, "library", "all", "auto"), "ours_library": (False, "library", "all", "auto"),
         "ours_all_rows": (False, "auto", "all", "auto"), "ours_eager": (False, "auto", "texts", "auto"),
-        "ours": (False, "auto", "texts", "always")}
+        "ours": (False, "auto", "texts", "always"), "ours_alike": (False, "auto", "all", "always")}
+    assert made["ours_alike"].order == "random"
     assert set(training_ways.WAYS) == set(training.WAYS)
 
 

@@ -22,12 +22,13 @@ from giellm_utils.core.paths import ROOT
 from giellm_utils.models.load import load_model
 from giellm_utils.training import machines
 from giellm_utils.training.config import TrainingConfig
-from giellm_utils.training.launch import launch, TrainingFailed
+from giellm_utils.training.launch import launch, TrainingFailed, write_job
 from giellm_utils.training.run import train
 from support.models import SCRATCH
 from support.trainings import job_file, job_of, run_job, scnm_rows
 
 ROWS = scnm_rows()
+UNSEEN = scnm_rows(55)[len(ROWS):]
 #: 48 rows, 6 steps of 8 an epoch, on one process (two passes of 4) as on two. Losses and weights agree to
 #: TOLERANCE: a sum over two processes adds in another order.
 JOB = {"global_batch": 8, "batch_size": 4, "epochs": 2.0, "save_steps": 4, "log_steps": 1}
@@ -132,6 +133,21 @@ def test_two_processes_train_adapters_as_one_does(tmp_path, engine, show):
     apart = max((a[k] - b[k]).abs().max().item() for k in a)
     assert apart < 10 * TOLERANCE, "adapters begin at zero, where Adam makes of roundings whole steps"
     show(f"two processes (DDP), LoRA, engine {engine}: weights at most {apart:.1e} away from one process's")
+
+
+def test_two_processes_stop_early_where_one_does_and_keep_its_best_weights(tmp_path, show):
+    """Dev rows that two processes cannot share evenly: 7, of other texts than those trained on."""
+    early = {**JOB, "epochs": 6.0, "early_stopping": 1, "splits": ["train"], "learning_rate": 1e-2}
+    for name, machine in (("alone", "cpu"), ("two", "cpu-2")):
+        launch(write_job(tmp_path / name, job_of(**early, machine=machine), ROWS, UNSEEN), machine,
+               lambda line: None)
+    alone, two = (artifacts.read(tmp_path / name / "summary.json", artifacts.Training)
+                  for name in ("alone", "two"))
+    assert alone.steps == two.steps < 36, "nothing stopped early"
+    a, b = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("alone", "two"))
+    apart = max((a[k] - b[k]).abs().max().item() for k in a)
+    assert apart < TOLERANCE, "they kept the weights of different epochs"
+    show(f"two processes, stopped early after {two.steps} steps: weights at most {apart:.1e} away")
 
 
 def test_two_machines_meet_as_under_slurm(one, tmp_path, monkeypatch, show):

@@ -30,9 +30,13 @@ def trained(folder, **training):
     return train(job_of(**training), folder)
 
 
-def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(tmp_path, child_environment):
-    unbroken = run_job(job_file(tmp_path / "unbroken", ROWS, epochs=6.0), child_environment)
-    config = job_file(tmp_path / "killed", ROWS, epochs=6.0)
+@pytest.mark.parametrize("weights, training", [
+    ("model", {}),
+    ("adapter_model", {"method": "lora", "lora_r": 4, "engine": "stacked", "learning_rate": 1e-2})])
+def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(weights, training, tmp_path,
+                                                               child_environment):
+    unbroken = run_job(job_file(tmp_path / "unbroken", ROWS, epochs=6.0, **training), child_environment)
+    config = job_file(tmp_path / "killed", ROWS, epochs=6.0, **training)
     metrics = config.parent / "metrics.jsonl"
     process = subprocess.Popen([sys.executable, "-m", "giellm_utils.training.run", "--config", str(config)],
                                env=child_environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -50,8 +54,9 @@ def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(tmp_path, child_e
     assert resumed.resumed_from_step >= 5
     assert resumed.steps == unbroken.steps == 72
     assert resumed.final_loss == pytest.approx(unbroken.final_loss, abs=1e-4)
-    a, b = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("unbroken", "killed"))
-    assert max((a[k] - b[k]).abs().max().item() for k in a) < 1e-4
+    a, b = (load_file(tmp_path / name / "model" / f"{weights}.safetensors")
+            for name in ("unbroken", "killed"))
+    assert a.keys() == b.keys() and max((a[k] - b[k]).abs().max().item() for k in a) < 1e-4
     steps = [row["step"] for row in read_jsonl(metrics) if "loss" in row]
     assert steps == sorted(set(steps)), "rows of the killed part were not dropped"
 

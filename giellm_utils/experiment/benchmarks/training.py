@@ -37,7 +37,8 @@ WAYS = {"trainer": "(a) transformers Trainer, defaults, full logits",
         "ours_library": "ours, the library's forward, all output rows",
         "ours_all_rows": "ours, stacked products, all output rows",
         "ours_eager": "ours, stacked products, few output rows",
-        "ours": "(c) ours: the same, passes compiled as in trainings of 300 steps and more"}
+        "ours": "(c) ours: the same, passes compiled as in trainings of 300 steps and more",
+        "ours_alike": "ours, compiled, with what moves the loss left out: random order, all output rows"}
 #: Sequences held out for the loss that all ways end with.
 HELD_OUT = 64
 

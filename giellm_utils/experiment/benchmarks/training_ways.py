@@ -131,7 +131,9 @@ def _arguments(job: TrainingJob, folder: Path) -> dict[str, Any]:
 
 #: Way of ours -> what it has else than the job.
 LEVERS: dict[str, dict[str, Any]] = {
-    "ours": {"compile": "always"}, "ours_eager": {}, "ours_all_rows": {"output_rows": "all"},
+    "ours": {"compile": "always"}, "ours_eager": {},
+    "ours_alike": {"compile": "always", "order": "random", "output_rows": "all"},
+    "ours_all_rows": {"output_rows": "all"},
     "ours_library": {"output_rows": "all", "engine": "library"},
     "ours_dropout": {"output_rows": "all", "engine": "library", "lora_dropout": 0.05}}
 WAYS = {"trainer": with_trainer, "trl": with_trl, **dict.fromkeys(LEVERS, with_ours)}
