@@ -75,9 +75,9 @@ def forest(effects: Sequence[TrialEffect], report: MreReport) -> Figure:
     made = sum(e.role == "primary" for e in effects)
     return _figure("Joint minus single-level models, percentage points (right: joint better)", groups, report,
                    f"* primary: verdict by Holm over {report.planned} planned tests, {made} of them made, "
-                   "the others counted as p = 1:\nhollow ones are undecided, even within the band (margin of "
+                   "the others counted as p = 1;\nhollow: undecided, even within the band (margin of "
                    "equivalence). Points: secondary, no verdict.\nBar: 95 % over documents and seeds, each "
-                   "alone; thin marks: single seeds. The texts of TCREE are among those of SCNM")
+                   "alone; thin marks: single seeds.\nThe texts of TCREE are among those of SCNM")
 
 
 def _p(e: TrialEffect) -> str:
@@ -117,7 +117,7 @@ def _figure(title: str, groups: Mapping[str, Sequence[tuple[Row, TrialEffect]]],
             legend: str) -> Figure:
     rows = [pair for group in groups.values() for pair in group]
     said = source(report, [e for _, e in rows])
-    with canvas(10.5, 0.25 * (len(rows) + 1.3 * len(groups)) + 1.9, title, said) as fig:
+    with canvas(10.5, 0.25 * (len(rows) + 1.3 * len(groups)) + 2.0, title, said) as fig:
         ax = fig.add_subplot()
         dots(ax, [(header, [row for row, _ in group]) for header, group in groups.items()], signed=True)
         for y, (_, e) in zip(ax.get_yticks(), rows, strict=True):
