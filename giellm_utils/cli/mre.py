@@ -110,6 +110,17 @@ def coverage(repetitions: Annotated[int, typer.Option(min=10, help="Experiments 
 
 
 @mre_app.command()
+def tails(repetitions: Annotated[int, typer.Option(min=10, help="Experiments a case.")] = 4000,
+          seed: SeedOption = 42,
+          out: OutOption = Path("results/mre/tails.json")) -> None:
+    """How often the primary tests are wrong at the levels that Holm asks for, simulated likewise."""
+    from giellm_utils.evaluation import tails as simulation
+
+    found = simulation.report(simulation.shapes(), repetitions=repetitions, seed=seed, show=typer.echo)
+    typer.echo(paths.shown(artifacts.write(out, found)))
+
+
+@mre_app.command()
 def power(pilot: Annotated[Path, typer.Option(help="Folder of cells scored on dev.")],
           experiment: ExperimentOption = "mre",
           documents: Annotated[list[int] | None, typer.Option(

@@ -237,6 +237,26 @@ class CoverageReport(Artifact):
     cases: list[CoverageCase]
 
 
+class TailCase(Artifact):
+    """How often one-sided tests at the levels of the report are passed where they should not be."""
+
+    task: str
+    metric: str
+    documents: int
+    seeds: int
+    seed_sd: float
+    errors: list[float]
+
+
+class TailReport(Artifact):
+    """tails.json. `levels`: of one-sided tests, each case's `errors` in their order."""
+
+    repetitions: int
+    seed: int
+    levels: list[float]
+    cases: list[TailCase]
+
+
 class Detectable(Artifact):
     """The smallest true difference found with the wanted power at one number of documents and seeds.
 

@@ -38,18 +38,22 @@ Metric = Literal["tl", "f1"]
 
 @dataclass(frozen=True)
 class Shape:
-    """`seed_sd`: standard deviation between seeds of the difference, as a share."""
+    """`seed_sd`: standard deviation between seeds of the difference, as a share. `score`: mean score to aim
+    at; `items`: gold items a document have this mean, and none in a share `empty` of documents beside."""
 
     metric: Metric
     documents: int
     seeds: int
     seed_sd: float
+    score: float
+    items: float = ITEMS
+    empty: float = 0.0
 
 
 def shapes(documents: tuple[int, ...] = (1000, 4343), seeds: tuple[int, ...] = (3, 5),
            seed_sds: tuple[float, ...] = (0.005, 0.01, 0.015)) -> Iterator[Shape]:
     for metric, n, sd, s in product(LEVELS, documents, seed_sds, seeds):
-        yield Shape(metric, n, s, sd)
+        yield Shape(metric, n, s, sd, LEVELS[metric])
 
 
 def report(cases: Iterator[Shape], *, repetitions: int, resamples: int, seed: int,
@@ -67,14 +71,14 @@ def report(cases: Iterator[Shape], *, repetitions: int, resamples: int, seed: in
 def simulate(shape: Shape, *, repetitions: int, resamples: int, seed: int) -> CoverageCase:
     """Coverage and mean width of each of METHODS over `repetitions` experiments of one shape."""
     rng = np.random.default_rng(seed)
-    threshold, luck = _latent(shape)
+    threshold, luck = latent(shape)
     # The same resamples for every repetition: they do not depend on the data, and drawing is what costs.
     counts = resample_counts(shape.documents, resamples=resamples, seed=seed)
     draws = rng.integers(shape.seeds, size=(resamples, shape.seeds))
     held, widths = dict.fromkeys(METHODS, 0), dict.fromkeys(METHODS, 0.0)
     scores = []
     for _ in range(repetitions):
-        pairs = _experiment(shape, threshold, luck, rng)
+        pairs = experiment(shape, threshold, luck, rng)
         scores.append(float((pairs.above_b.sum(0) / pairs.below_b.sum(0)).mean()))
         for name, (low, high) in _intervals(pairs, counts, draws).items():
             held[name] += low <= 0 <= high
@@ -94,14 +98,14 @@ def _intervals(pairs: Pairs, counts: np.ndarray, draws: np.ndarray) -> dict[str,
             "satterthwaite": table.satterthwaite(), "crossed": table.interval()}
 
 
-def _latent(shape: Shape) -> tuple[float, float]:
+def latent(shape: Shape) -> tuple[float, float]:
     """The threshold that gives the mean score, and the sd of a training's luck, both latent.
 
     A difference of two trainings has sd 2 ** 0.5 * luck * slope, the slope being the change of the score
     with the latent mean.
     """
     spread = np.sqrt(1 + DOCUMENT_SD ** 2 + CONDITION_SD ** 2)
-    found = LEVELS[shape.metric]
+    found = shape.score
     if shape.metric == "tl":
         share, steep = found, 1.0
     else:
@@ -113,7 +117,8 @@ def _latent(shape: Shape) -> tuple[float, float]:
     return mean, float(shape.seed_sd / (np.sqrt(2) * slope))
 
 
-def _experiment(shape: Shape, mean: float, luck: float, rng: np.random.Generator) -> Pairs:
+def experiment(shape: Shape, mean: float, luck: float, rng: np.random.Generator) -> Pairs:
+    """One simulated experiment; `mean` and `luck` as `latent` gives them."""
     n, s = shape.documents, shape.seeds
     document = rng.normal(mean, DOCUMENT_SD, (n, 1))
     sides = [document + rng.normal(0, CONDITION_SD, (n, 1)) + rng.normal(0, luck, (1, s)) for _ in "ab"]
@@ -123,7 +128,9 @@ def _experiment(shape: Shape, mean: float, luck: float, rng: np.random.Generator
         a, b = ((ndtr(side) > rng.random((n, s))).astype(float) for side in sides)
         return Pairs(clusters, a, ones, b, ones)
     # The same texts, the same items: drawn once for both.
-    items = rng.poisson(ITEMS, (n, 1)) + np.zeros((1, s), int)
+    items = rng.poisson(shape.items, (n, 1)) + np.zeros((1, s), int)
+    if shape.empty:
+        items = items * (rng.random((n, 1)) >= shape.empty)
     columns = []
     for side in sides:
         matched = rng.binomial(items, ndtr(side))

@@ -19,6 +19,7 @@ from giellm_utils.core.mre_report import (
     MreReport,
     PowerReport,
     ProbeReport,
+    TailReport,
     TrialEffect,
 )
 from giellm_utils.reporting import published
@@ -215,6 +216,18 @@ def coverage(report: CoverageReport) -> str:
                  for c in report.cases]))
 
 
+def tails(report: TailReport) -> str:
+    """Errors of one-sided tests at every level, per cent."""
+    return (f"{report.repetitions:,} simulated experiments a row without a true difference; how often a "
+            "one-sided test is passed that should not be, per cent, at three levels: alone, at Holm's first "
+            "step, and half of that, which is a side of a test for a difference there.\n\n"
+            + rows_to_markdown(
+                ("shape of", "outcome", "documents", "seeds", "sd between seeds",
+                 *(f"at {100 * level:.2f}" for level in report.levels)),
+                [(task_title(c.task), metric_title(c.metric), f"{c.documents:,}", c.seeds,
+                  f"{100 * c.seed_sd:g}", *(f"{100 * e:.2f}" for e in c.errors)) for c in report.cases]))
+
+
 def bound(report: BoundReport) -> str:
     """Accuracy from each source, and bits a word label."""
     sources = [p.source for p in report.tasks[0].text_label]
@@ -259,7 +272,7 @@ TABLES: dict[str, tuple[str, type[BaseModel], Callable[[Any], str]]] = {
        for made in (primary, answer, secondary, free, strata, margins, scores, runs)},
     "coverage": ("coverage.json", CoverageReport, coverage), "bound": ("bound.json", BoundReport, bound),
     "power": ("power.json", PowerReport, power), "observed": ("observed.json", PowerReport, power),
-    "probes": ("probes.json", ProbeReport, probes)}
+    "probes": ("probes.json", ProbeReport, probes), "tails": ("tails.json", TailReport, tails)}
 
 
 def table(results: Path, name: str) -> str:

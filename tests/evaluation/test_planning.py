@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from giellm_utils.core.schema import Part, Record, Span, Task, Word
-from giellm_utils.evaluation import bound, coverage, power
+from giellm_utils.evaluation import bound, coverage, power, tails
 from giellm_utils.evaluation.crossed import crossed, Variances
+from giellm_utils.reporting import mre_tables
 from support.cells import synthetic
 
 
 def test_coverage_tells_the_intervals_apart() -> None:
-    found = coverage.simulate(coverage.Shape("tl", 300, 3, 0.03), repetitions=300, resamples=100, seed=0)
+    shape = coverage.Shape("tl", 300, 3, 0.03, 0.86)
+    found = coverage.simulate(shape, repetitions=300, resamples=100, seed=0)
     held = {name: m.coverage for name, m in found.methods.items()}
     assert 0.93 <= held["crossed"] <= 1 and 0.92 <= held["seed_t"] <= 1
     assert 0.6 <= held["seed_percentile"] <= 0.85 and held["documents"] < 0.85
@@ -21,15 +23,34 @@ def test_coverage_tells_the_intervals_apart() -> None:
 
 
 def test_coverage_of_f1_aims_at_its_score_and_is_the_same_again() -> None:
-    shape = coverage.Shape("f1", 200, 3, 0.01)
+    shape = coverage.Shape("f1", 200, 3, 0.01, 0.7)
     once, again = (coverage.simulate(shape, repetitions=20, resamples=50, seed=1) for _ in range(2))
     assert once == again and once.score == pytest.approx(coverage.LEVELS["f1"], abs=0.015)
 
 
 def test_the_seeds_spread_is_what_was_asked_for() -> None:
-    shape = coverage.Shape("f1", 20_000, 40, 0.02)
-    pairs = coverage._experiment(shape, *coverage._latent(shape), np.random.default_rng(0))
+    shape = coverage.Shape("f1", 20_000, 40, 0.02, 0.7)
+    pairs = coverage.experiment(shape, *coverage.latent(shape), np.random.default_rng(0))
     assert crossed(pairs.documents()).variances.seed ** 0.5 == pytest.approx(0.02, rel=0.2)
+
+
+def test_a_test_at_a_level_is_wrong_about_as_often_as_the_level_says() -> None:
+    shape = coverage.Shape("f1", 150, 4, 0.01, 0.38, items=1.95, empty=0.1)
+    found, again = (tails.simulate("tcree", shape, repetitions=400, seed=3) for _ in range(2))
+    assert found == again and found.errors == sorted(found.errors, reverse=True)
+    assert 0 < found.errors[0] < 0.08 and found.errors[-1] < 0.02
+    pairs = coverage.experiment(coverage.Shape("f1", 5000, 2, 0.0, 0.38, items=1.95, empty=0.1),
+                                *coverage.latent(shape), np.random.default_rng(0))
+    without = (pairs.below_b[:, 0] == 0).mean()
+    assert without == pytest.approx(0.1 + 0.9 * np.exp(-1.95), abs=0.02)
+    assert (pairs.above_b.sum() / pairs.below_b.sum()) == pytest.approx(0.38, abs=0.02)
+
+
+def test_every_primary_shape_is_simulated(tmp_path) -> None:
+    report = tails.report(tails.shapes((3,), (0.01,)), repetitions=3, seed=1)
+    assert [(c.task, c.metric, c.documents) for c in report.cases] == [
+        ("scnm", "tl", 4343), ("scnm", "f1", 4343), ("tcree", "tl", 1000), ("tcree", "f1", 1000)]
+    assert mre_tables.tails(report).count("\n") == 2 + 2 + 4
 
 
 def test_power_is_how_often_the_interval_leaves_zero_out() -> None:
