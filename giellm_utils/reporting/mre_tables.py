@@ -223,7 +223,7 @@ def tails(report: TailReport) -> str:
             "step, and half of that, which is a side of a test for a difference there.\n\n"
             + rows_to_markdown(
                 ("shape of", "outcome", "documents", "seeds", "sd between seeds",
-                 *(f"at {100 * level:.2f}" for level in report.levels)),
+                 *(f"at {100 * level:g}" for level in report.levels)),
                 [(task_title(c.task), metric_title(c.metric), f"{c.documents:,}", c.seeds,
                   f"{100 * c.seed_sd:g}", *(f"{100 * e:.2f}" for e in c.errors)) for c in report.cases]))
 
