@@ -73,11 +73,13 @@ def forest(effects: Sequence[TrialEffect], report: MreReport) -> Figure:
             row = Row(title, e.value, e.low, e.high, FAINT, ".", False, f"   p {p_text(e.p_value)}, alone")
         groups.setdefault(task_title(e.task), []).append((row, e))
     made = sum(e.role == "primary" for e in effects)
+    both = {"scnm", "tcree"} <= {e.task for e in effects}
+    shared = ".\nThe texts of TCREE are among those of SCNM" if both else ""
     return _figure("Joint minus single-level models, percentage points (right: joint better)", groups, report,
                    f"* primary: verdict by Holm over {report.planned} planned tests, {made} of them made, "
                    "the others counted as p = 1;\nhollow: undecided, even within the band (margin of "
                    "equivalence). Points: secondary, no verdict.\nBar: 95 % over documents and seeds, each "
-                   "alone; thin marks: single seeds.\nThe texts of TCREE are among those of SCNM")
+                   f"alone; thin marks: single seeds{shared}")
 
 
 def _p(e: TrialEffect) -> str:
