@@ -137,13 +137,13 @@ def test_two_processes_train_adapters_as_one_does(tmp_path, engine, show):
 
 def test_two_processes_stop_early_where_one_does_and_keep_its_best_weights(tmp_path, show):
     """Dev rows that two processes cannot share evenly: 7, of other texts than those trained on."""
-    early = {**JOB, "epochs": 6.0, "early_stopping": 1, "splits": ["train"], "learning_rate": 1e-2}
+    early = {**JOB, "epochs": 20.0, "early_stopping": 1, "splits": ["train"], "learning_rate": 3e-2}
     for name, machine in (("alone", "cpu"), ("two", "cpu-2")):
-        launch(write_job(tmp_path / name, job_of(**early, machine=machine), ROWS, UNSEEN), machine,
+        launch(write_job(tmp_path / name, job_of(**early, machine=machine), ROWS[:16], UNSEEN), machine,
                lambda line: None)
     alone, two = (artifacts.read(tmp_path / name / "summary.json", artifacts.Training)
                   for name in ("alone", "two"))
-    assert alone.steps == two.steps < 36, "nothing stopped early"
+    assert alone.steps == two.steps < 40, "nothing stopped early"
     a, b = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("alone", "two"))
     apart = max((a[k] - b[k]).abs().max().item() for k in a)
     assert apart < TOLERANCE, "they kept the weights of different epochs"
