@@ -29,6 +29,8 @@ ExperimentOption = Annotated[str, typer.Option("--experiment", "-e",
 OutOption = Annotated[Path, typer.Option(help="Where the report goes.")]
 #: Test texts of a probe.
 PROBED = 500
+#: What a design can see is said for so many documents and, by a look's variances, so many seeds.
+DOCUMENTS, SEEDS = [4343, 1000], [3, 5]
 SeedOption = Annotated[int, typer.Option(help="Of what is drawn at random.")]
 
 
@@ -46,10 +48,11 @@ def analyse(experiment: ExperimentOption = "mre",
                 "sides have. It is a look at test all the same; needs --out.")] = False,
             seed: SeedOption = 42,
             out: Annotated[Path | None, typer.Option(
-                help="Where the report goes, FILE-probes.json beside it; default: analysis.json and "
-                "probes.json beside the cells.")] = None) -> None:
-    """Differences between conditions with their intervals and tests, from committed cells; probes too."""
-    from giellm_utils.evaluation import trials
+                help="Where the report goes, FILE-probes.json and FILE-observed.json beside it; default: "
+                "analysis.json, probes.json and observed.json beside the cells.")] = None) -> None:
+    """Differences between conditions with their intervals and tests, from committed cells; probes, and what
+    a design sees with the variances found, too."""
+    from giellm_utils.evaluation import power, trials
     from giellm_utils.evaluation.probing import summarise
     from giellm_utils.experiment import looks
     from giellm_utils.experiment.grid import load_grid
@@ -73,9 +76,12 @@ def analyse(experiment: ExperimentOption = "mre",
         typer.echo(line)
     path = artifacts.write(out or planned, found)
     typer.echo(paths.shown(path))
-    path = path.with_name("probes.json" if path.name == planned.name else f"{path.stem}-probes.json")
-    if due.probes or path.exists():
-        typer.echo(paths.shown(artifacts.write(path, probes)))
+    prefix = "" if path.name == planned.name else f"{path.stem}-"
+    if due.probes or path.with_name(f"{prefix}probes.json").exists():
+        typer.echo(paths.shown(artifacts.write(path.with_name(f"{prefix}probes.json"), probes)))
+    if not partial:
+        seen = power.report(due.cells, DOCUMENTS, SEEDS, margin=found.margin)
+        typer.echo(paths.shown(artifacts.write(path.with_name(f"{prefix}observed.json"), seen)))
 
 
 def home(experiment: Grid) -> Path:
@@ -136,7 +142,7 @@ def power(pilot: Annotated[Path, typer.Option(help="Folder of cells scored on de
     from giellm_utils.experiment.grid import load_grid
 
     wanted = load_grid(experiment).margin if margin is None else margin
-    found = planning.report(read_cells(pilot), documents or [4343, 1000], seeds or [3, 5, 10],
+    found = planning.report(read_cells(pilot), documents or DOCUMENTS, seeds or [*SEEDS, 10],
                             margin=wanted / 100)
     for o in found.outcomes:
         typer.echo(f"{o.task} {o.metric}: sd of documents {100 * o.document_sd:.1f}, of seeds "

@@ -35,7 +35,7 @@ def _read(results: Path, name: str) -> Any:
 
 
 #: What a step is spent on, by the instructions that multiply bf16.
-LIMITS = {"AMX": "products at a third of their warm speed, as weights come from memory, and passes (LOG.md)",
+LIMITS = {"AMX": "products of weights that come from memory, and passes (LOG.md, before these were compiled)",
           "AVX512-BF16": "products take most of a step, as fast as they are alone (LOG.md)"}
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from giellm_utils.cli.main import app
 from giellm_utils.core import artifacts
 from giellm_utils.core.files import read_json
-from giellm_utils.core.mre_report import CoverageReport, MreReport, PowerReport
+from giellm_utils.core.mre_report import CoverageReport, MreReport, PowerReport, TailReport
 from giellm_utils.core.paths import ROOT
 from giellm_utils.core.settings import ConfigError
 from giellm_utils.evaluation.trials import analyse
@@ -132,6 +132,9 @@ def test_power_and_coverage_write_their_reports(tmp_path) -> None:
     said = called("coverage", "--repetitions", 10, "--resamples", 10, "--out", tmp_path / "coverage.json")
     report = artifacts.read(tmp_path / "coverage.json", CoverageReport)
     assert len(report.cases) == 24 == said.count("crossed")
+    said = called("tails", "--repetitions", 10, "--out", tmp_path / "tails.json")
+    report = artifacts.read(tmp_path / "tails.json", TailReport)
+    assert len(report.cases) == 24 == said.count("seeds, sd") and report.repetitions == 10
 
 
 def test_an_unknown_dataset_is_said() -> None:
@@ -142,10 +145,12 @@ def test_an_unknown_dataset_is_said() -> None:
 def test_what_is_committed_of_the_look_follows_from_the_committed_cells(tmp_path) -> None:
     """Figures, tables and sentences start from these files; the cells are what was measured."""
     folder = ROOT / "results" / "mre"
-    committed = {name: read_json(folder / name) for name in ("analysis.json", "probes.json")}
+    committed = {name: read_json(folder / name)
+                 for name in ("analysis.json", "probes.json", "observed.json")}
     called("analyse", "--look", committed["analysis.json"]["look"], "--cells", folder, "--out",
            tmp_path / "a.json")
-    for name, again in (("analysis.json", "a.json"), ("probes.json", "a-probes.json")):
+    for name, again in (("analysis.json", "a.json"), ("probes.json", "a-probes.json"),
+                        ("observed.json", "a-observed.json")):
         assert numbers(read_json(tmp_path / again)) == pytest.approx(numbers(committed[name]), rel=1e-5,
                                                                      abs=1e-9)
         assert words(read_json(tmp_path / again)) == words(committed[name])

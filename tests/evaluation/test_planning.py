@@ -46,7 +46,7 @@ def test_a_test_at_a_level_is_wrong_about_as_often_as_the_level_says() -> None:
     assert (pairs.above_b.sum() / pairs.below_b.sum()) == pytest.approx(0.38, abs=0.02)
 
 
-def test_every_primary_shape_is_simulated(tmp_path) -> None:
+def test_every_primary_shape_is_simulated() -> None:
     report = tails.report(tails.shapes((3,), (0.01,)), repetitions=3, seed=1)
     assert [(c.task, c.metric, c.documents) for c in report.cases] == [
         ("scnm", "tl", 4343), ("scnm", "f1", 4343), ("tcree", "tl", 1000), ("tcree", "f1", 1000)]

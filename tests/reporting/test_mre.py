@@ -64,7 +64,7 @@ def test_the_forest_says_what_the_report_says(report) -> None:
     assert effect.verdict == "higher"
     assert any(t.endswith(f"better, p {mre_tables.p_text(effect.holm_p)}") for t in shown)
     for name, p in (("equivalent", "within the margin, equivalence p 0.030"),
-                        ("undecided", "undecided, equivalence p 0.030")):
+                    ("undecided", "undecided, equivalence p 0.030")):
         other = effect.model_copy(update={"verdict": name, "holm_p": 0.2, "tost_holm_p": 0.03})
         one = report.model_copy(update={"effects": [other]})
         assert any(t.endswith(p) for t in texts(drawn(mre_forest, one)["forest"])), name

@@ -135,7 +135,7 @@ def test_two_processes_train_adapters_as_one_does(tmp_path, engine, show):
     show(f"two processes (DDP), LoRA, engine {engine}: weights at most {apart:.1e} away from one process's")
 
 
-def test_two_processes_stop_early_where_one_does_and_keep_its_best_weights(tmp_path, show):
+def test_two_processes_stop_early_where_one_does_and_keep_the_same_weights(tmp_path, show):
     """Dev rows that two processes cannot share evenly: 7, of other texts than those trained on."""
     early = {**JOB, "epochs": 20.0, "early_stopping": 1, "splits": ["train"], "learning_rate": 3e-2}
     for name, machine in (("alone", "cpu"), ("two", "cpu-2")):
