@@ -35,7 +35,7 @@ bench: setup
 	@$(BIN)/giellm bench decoding --profile $(PROFILE) --items 200 --batch-size 64 --growth 40
 
 bench-train: setup .venv/.peers
-	@$(BIN)/giellm bench training --steps 16
+	@$(BIN)/giellm bench training --steps 16 --epochs 2
 
 chaos: setup
 	@$(BIN)/giellm bench chaos --kills 20 --seed 42

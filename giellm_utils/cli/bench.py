@@ -67,7 +67,9 @@ def decoding(profile: Annotated[str, typer.Option("--profile", "-p", help="The r
 @bench_app.command()
 def training(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus) or open.")] = Corpus.open,
              model: Annotated[str, typer.Option(help="Base model.")] = "gemma-3-270m-q4km",
-             steps: Annotated[int, typer.Option(min=8, help="Steps of 8 sequences, each seen once.")] = 40,
+             steps: Annotated[int, typer.Option(min=8, help="Of 8 sequences, an epoch.")] = 16,
+             epochs: Annotated[int, typer.Option(min=1, help="The last is timed; of an only one all but its "
+                                                             "first steps.")] = 2,
              ways: Annotated[str, typer.Option(help="Some of them, with commas; default: all.")] = "",
              seed: Annotated[int, typer.Option(help="Of adapters and order.")] = 42,
              out: Annotated[Path, typer.Option(help="Where scnm-SOURCE-PROCESSOR.json goes.")] = Path(
@@ -79,7 +81,7 @@ def training(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus)
     from giellm_utils.reporting.tables import write_measured
 
     names = [name.strip() for name in ways.split(",") if name.strip()] or list(benchmark.WAYS)
-    result = benchmark.run(source.value, ModelConfig(id=model), steps, seed, names)
+    result = benchmark.run(source.value, ModelConfig(id=model), steps, epochs, seed, names)
     processor = result["instructions"].lower().replace(" ", "-")
     write_measured(out / f"scnm-{source.value}-{processor}.json", result, training_table(result))
 
@@ -95,16 +97,22 @@ def dev_loss(source: Annotated[Corpus, typer.Option(help="embedded (mini corpus)
              levers: Annotated[str, typer.Option(help="Some of them, with commas; default: all.")] = "",
              out: Annotated[Path, typer.Option(help="Where scnm-SOURCE.json goes.")] = Path(
                  "results/dev-loss")) -> None:
-    """What dropout, the order of batches and few output rows cost or earn on dev, over seeds."""
+    """What dropout, the order of batches and few output rows cost or earn on dev, over seeds.
+
+    Begun again after a kill, it goes on with the training that was cut.
+    """
     from giellm_utils.experiment.benchmarks import dev_loss as benchmark
     from giellm_utils.models.spec import ModelConfig
     from giellm_utils.reporting.measurements import dev_loss_table
     from giellm_utils.reporting.tables import write_measured
 
     names = [name.strip() for name in levers.split(",") if name.strip()] or list(benchmark.LEVERS)
+    path = out / f"scnm-{source.value}.json"
+    part = path.with_name(f"{path.name}.part")
     result = benchmark.run(source.value, ModelConfig(id=model, dtype=dtype.value), texts, epochs,
-                           seeds or [1, 2, 3], names, typer.echo)
-    write_measured(out / f"scnm-{source.value}.json", result, dev_loss_table(result))
+                           seeds or [1, 2, 3], names, typer.echo, part)
+    write_measured(path, result, dev_loss_table(result))
+    part.unlink(missing_ok=True)
 
 
 @bench_app.command()

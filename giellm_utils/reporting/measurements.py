@@ -42,8 +42,9 @@ def decoding_table(result: Mapping[str, Any]) -> str:
                      f"{system['forward_passes_per_item']:.2f}",
                      *(None if s["value"] is None else f"{100 * s['value']:.1f}" for s in scores)))
     flips = result["argmax_flips"]
+    by = f" ({result['instructions']})" if "instructions" in result else ""
     return (f"{result['source']}. Run `{result['run']}`: {result['items']} texts of {result['split']}, "
-            f"joint, {result['dtype']} on {result['device']}, {result['threads']} threads, batch "
+            f"joint, {result['dtype']} on {result['device']}{by}, {result['threads']} threads, batch "
             f"{result['batch_size']}; the argmax of the allowed rows differs from the full output layer's in "
             f"{flips['flips']} of {flips['choices']} choices.\n\n"
             + rows_to_markdown(("system", "items/s", *(f"× {b}" for b in BASES), "tokens/s", "steps/item",
@@ -76,6 +77,9 @@ def training_table(result: Mapping[str, Any]) -> str:
     """The ways of training of one file of results/training, under a line on what was measured."""
     ways = result["ways"]
     base = ways.get("trainer", {}).get("sequences_per_second")
+    # Before there were epochs, all was seen once.
+    epochs = result.get("epochs", 1)
+    timed = "The last epoch is timed." if epochs > 1 else "The first steps are not timed."
     rows = [(w["title"], f"{w['sequences_per_second']:.2f}",
              f"{w['sequences_per_second'] / base:.1f}" if base else None,
              f"{w['useful_tokens_per_second']:.0f}", f"{w['ceiling_tflops']:.2f}",
@@ -83,10 +87,11 @@ def training_table(result: Mapping[str, Any]) -> str:
              f"{merged:.3f}" if (merged := w.get("held_out_loss_merged")) else None)
             for w in ways.values()]
     return (f"{result['source']}. {result['model']}, LoRA, joint: {result['sequences']} sequences of "
-            f"{result['mean_tokens']:.0f} tokens once, batch {result['batch_size']}, "
-            f"{result['processors']} cores, {result['instructions']}. Ceiling: a bf16 product of the model's "
-            "shapes, measured before each way; share: 4 FLOPs a weight of the body and token, as if none "
-            "were left out, padding and output layer not counted. The first steps are not timed. "
+            f"{result['mean_tokens']:.0f} tokens, {epochs} epoch{'s' * (epochs > 1)}, batch "
+            f"{result['batch_size']}, {result['processors']} cores, {result['instructions']}. Ceiling: a "
+            "bf16 product of the model's shapes, measured before each way; share: 4 FLOPs a weight of the "
+            "body and token, as if none "
+            f"were left out, padding and output layer not counted. {timed} "
             f"Loss: of {result['held_out']} held-out texts over the whole vocabulary, one seed; with the "
             "adapter apart, and merged as it is decoded.\n\n"
             + rows_to_markdown(("way", "sequences/s", "× (a)", "tokens/s", "ceiling TFLOP/s", "share %",

@@ -42,6 +42,34 @@ def test_the_same_seed_gives_the_same_loss(scratch_cache):
     assert first["levers"]["recipe"]["losses"] == again["levers"]["recipe"]["losses"]
 
 
+def test_a_killed_one_goes_on_with_the_training_that_was_cut(scratch_cache, tmp_path, monkeypatch):
+    part, levers, trained = tmp_path / "x.json.part", ["recipe", "dropout"], []
+    train = dev_loss.training.train
+
+    def dies(job, folder):
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        trained.append((job.seed, folder.name))
+        return train(job, folder)
+
+    def ask(texts=16, at=part):
+        return dev_loss.run("embedded", SCRATCH, texts, 1, [1, 2], levers, lambda line: None, at)
+
+    unbroken = ask(at=None)
+    monkeypatch.setattr(dev_loss.training, "train", dies)
+    with pytest.raises(KeyboardInterrupt):
+        ask()
+    monkeypatch.setattr(dev_loss.training, "train", lambda job, folder: trained.append((
+        job.seed, folder.name)) or train(job, folder))
+    assert ask() == unbroken
+    assert trained == [(1, "recipe-1"), (1, "dropout-1"), (2, "recipe-2"), (2, "dropout-2")]
+    # Another question is answered anew, and so is the same one at another commit.
+    ask(texts=8)
+    monkeypatch.setattr(dev_loss, "git_revision", lambda: "another")
+    ask(texts=8)
+    assert len(trained) == 12
+
+
 def test_differences_are_paired_by_seed():
     levers = {name: {"title": name, "losses": {"whole": {"1": one, "2": two}}}
               for name, one, two in (("recipe", 0.5, 0.7), ("dropout", 0.6, 0.8))}

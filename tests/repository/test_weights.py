@@ -49,6 +49,19 @@ def test_their_card_names_data_that_may_be_passed_on_and_the_terms():
     assert "not** one of the models published with GIELLM" in card and FEW_ROWS in card
 
 
+def test_the_systems_beside_them_have_the_scores_that_their_card_says():
+    card = (WEIGHTS / "README.md").read_text("utf-8")
+
+    def scores(system: str) -> list[str]:
+        found = read_json(ROOT / "results" / "systems" / system / "open" / "scnm.json")["scores"]["all"]
+        return [f"{100 * found[metric]['value']:.1f}" for metric in ("tl", "all", "f1")]
+
+    assert ("a text-label accuracy of {}, {} on both levels together and a word micro-F1 of {}"
+            .format(*scores("crf")) in card)
+    assert "GiNZA with logistic regression has {}, {} and {}".format(*scores("ginza")) in card
+    assert "The aims set beforehand were 89, 55 and 80: none is reached" in card
+
+
 def test_the_reports_on_their_confidences_are_of_these_very_weights():
     reports = [path for path in (ROOT / "results" / FOLDER).glob("*.json")
                if read_json(path)["run"] in ("weights", WEIGHTS.name)]

@@ -40,6 +40,7 @@ from giellm_utils.inference.constrained import (
 )
 from giellm_utils.inference.plain import generate
 from giellm_utils.inference.vocabulary import restricted
+from giellm_utils.models.processor import instructions
 from giellm_utils.models.spec import statement
 from giellm_utils.systems.decoder import Decoder
 
@@ -215,6 +216,7 @@ def run_bench(profile: Profile, run: Path, items: int, systems: Sequence[str] = 
         # While the run's other conditions are still training, no list of trainings names the model.
         "source": source if model in source else f"{source} · {model}",
         "dtype": str(bundle.model.dtype).removeprefix("torch."), "device": str(bundle.model.device),
+        "instructions": instructions(),
         "threads": torch.get_num_threads(), "batch_size": bench.batch_size, "items": len(bench.items),
         "split": profile.evaluation.split, "budgets": bench.budgets, "setup_seconds": round(setup, 1),
         "systems": _measure(bench, systems, profile)}

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from giellm_utils.core.files import read_json, write_json
 from giellm_utils.core.settings import ConfigError
 from giellm_utils.data.corpus import sample
 from giellm_utils.data.registry import load_dataset
@@ -48,11 +49,12 @@ OVER = {"whole": "the whole vocabulary", "rows": "the rows that a grammar could 
 
 
 def run(source: str, model: ModelConfig, texts: int, epochs: int, seeds: list[int], levers: list[str],
-        show: Callable[[str], Any] = print) -> dict[str, Any]:
+        show: Callable[[str], Any] = print, part: Path | None = None) -> dict[str, Any]:
     """All that a file of results/dev-loss holds: SCNM joint, `texts` of train for `epochs`, all of dev.
 
-    Losses are means over dev's target tokens, of the merged model as it is decoded. Raises ConfigError for an
-    unknown lever or too few texts, BenchError for a training that the clock stopped.
+    Losses are means over dev's target tokens, of the merged model as it is decoded. `part` is written after
+    each training, and what stands there of the same question at the same commit is not trained again. Raises
+    ConfigError for an unknown lever or too few texts, BenchError for a training that the clock stopped.
     """
     if unknown := [name for name in levers if name not in LEVERS]:
         raise ConfigError(f"--levers {unknown[0]}: no such lever; known: {', '.join(LEVERS)}")
@@ -63,26 +65,42 @@ def run(source: str, model: ModelConfig, texts: int, epochs: int, seeds: list[in
     fmt, records = make_format("giellm", dataset.task), sample(train, texts)
     rows, held_out = (build({"scnm": fmt}, some, "joint") for some in (records, dev))
     strings = [*fmt.fixed_strings(), *(r.text for r in (*records, *dev))]
-    found: dict[str, Any] = {name: {"title": TITLES[name], "losses": {over: {} for over in OVER}}
-                             for name in levers}
+    asked = {"task": "scnm", "source": dataset.provenance.title, "model": statement(model),
+             "dtype": dtype_name(model), "texts": texts, "epochs": epochs, "dev": len(dev), "seeds": seeds,
+             "git": git_revision(), **environment()}
+    found = _stands(part, asked, levers)
     with TemporaryDirectory() as folder:
-        for seed in seeds:
-            for name in levers:
-                job = _job(model, epochs, seed, LEVERS[name])
-                here = Path(folder) / f"{name}-{seed}"
-                write_job(here, job, rows, [], strings)
-                summary = training.train(job, here)
-                if summary.stopped_by_minutes:
-                    raise BenchError(f"{TITLES[name]}, seed {seed}, was stopped by the clock after "
-                                     f"{summary.steps} of {summary.planned_steps} steps: give fewer --texts")
-                losses = _losses(job, here, held_out, strings)
-                for over, loss in losses.items():
-                    found[name]["losses"][over][str(seed)] = round(loss, 4)
-                show(f"seed {seed}, {TITLES[name]}: dev loss " + ", ".join(
-                    f"{loss:.4f} over {OVER[over]}" for over, loss in losses.items()))
-    return {"task": "scnm", "source": dataset.provenance.title, "model": statement(model),
-            "dtype": dtype_name(model), "texts": texts, "epochs": epochs, "dev": len(dev), "seeds": seeds,
-            "levers": found, "git": git_revision(), **environment()}
+        for seed, name in ((seed, name) for seed in seeds for name in levers):
+            losses = found[name]["losses"]
+            if str(seed) not in losses["whole"]:
+                for over, loss in _train(_job(model, epochs, seed, LEVERS[name]), Path(folder), name, rows,
+                                         held_out, strings).items():
+                    losses[over][str(seed)] = round(loss, 4)
+                if part:
+                    write_json(part, {**asked, "levers": found})
+            show(f"seed {seed}, {TITLES[name]}: dev loss " + ", ".join(
+                f"{losses[over][str(seed)]:.4f} over {title}" for over, title in OVER.items()))
+    return {**asked, "levers": found}
+
+
+def _stands(part: Path | None, asked: dict[str, Any], levers: list[str]) -> dict[str, Any]:
+    """Lever -> title and losses so far: those in `part` where it answers what is asked, none elsewhere."""
+    kept = read_json(part) if part and part.exists() else {"levers": {}}
+    known = kept["levers"] if all(kept.get(key) == value for key, value in asked.items()) else {}
+    return {name: known.get(name) or {"title": TITLES[name], "losses": {over: {} for over in OVER}}
+            for name in levers}
+
+
+def _train(job: TrainingJob, folder: Path, name: str, rows: list[dict[str, Any]],
+           held_out: list[dict[str, Any]], strings: list[str]) -> dict[str, float]:
+    """The loss over each of OVER after one training."""
+    here = folder / f"{name}-{job.seed}"
+    write_job(here, job, rows, [], strings)
+    summary = training.train(job, here)
+    if summary.stopped_by_minutes:
+        raise BenchError(f"{TITLES[name]}, seed {job.seed}, was stopped by the clock after "
+                         f"{summary.steps} of {summary.planned_steps} steps: give fewer --texts")
+    return _losses(job, here, held_out, strings)
 
 
 def _job(model: ModelConfig, epochs: int, seed: int, lever: dict[str, Any]) -> TrainingJob:

@@ -69,8 +69,9 @@ def body_parameters(config: Any) -> int:
     return config.num_hidden_layers * (attention + 3 * config.hidden_size * config.intermediate_size)
 
 
-def run(source: str, model: ModelConfig, steps: int, seed: int, ways: list[str]) -> dict[str, Any]:
-    """All that a file of results/training holds: `steps` steps of 8 sequences of SCNM joint, once each.
+def run(source: str, model: ModelConfig, steps: int, epochs: int, seed: int,
+        ways: list[str]) -> dict[str, Any]:
+    """All that a file of results/training holds: `epochs` over `steps` steps of 8 sequences of SCNM joint.
 
     Raises ConfigError for an unknown way or too few sequences, BenchError where a way fails.
     """
@@ -86,7 +87,7 @@ def run(source: str, model: ModelConfig, steps: int, seed: int, ways: list[str])
     fmt = make_format("giellm", dataset.task)
     rows = build({"scnm": fmt}, records, "joint")
     job = TrainingJob(condition="joint", task="scnm", seed=seed, model=model,
-                      training=TrainingConfig(epochs=1, batch_size=8, output_rows="texts", log_steps=1,
+                      training=TrainingConfig(epochs=epochs, batch_size=8, output_rows="texts", log_steps=1,
                                               save_steps=10_000, conditions=["joint"]))
     lengths = [len(r["input_ids"]) for r in Sequences(rows[HELD_OUT:], load_tokenizer(model), 4096).rows]
     config = AutoConfig.from_pretrained(model_path(model)).get_text_config()
@@ -106,9 +107,9 @@ def run(source: str, model: ModelConfig, steps: int, seed: int, ways: list[str])
                            "share_of_ceiling": round(flops / rate, 3)}
             print(f"{WAYS[way]}: {found['sequences_per_second']:.2f} sequences/s", flush=True)
     return {"task": "scnm", "source": dataset.provenance.title, "model": statement(model), "batch_size": 8,
-            "sequences": 8 * steps, "mean_tokens": round(statistics.mean(lengths), 1), "held_out": HELD_OUT,
-            "seed": seed, "ways": result, "instructions": instructions(), "git": git_revision(),
-            **environment()}
+            "sequences": 8 * steps, "epochs": epochs, "mean_tokens": round(statistics.mean(lengths), 1),
+            "held_out": HELD_OUT, "seed": seed, "ways": result,
+            "instructions": instructions(), "git": git_revision(), **environment()}
 
 
 def _measure(way: str, folder: Path) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """One way of training, in a process of its own: `python -m ….training_ways WAY FOLDER` writes measured.json.
 
-FOLDER is a job of training.launch.write_job; its dev.jsonl is held out. Steps after WARM are timed; the
-loss is that of the held-out targets over the whole vocabulary, computed in one way for all.
+FOLDER is a job of training.launch.write_job; its dev.jsonl is held out. The steps of the last epoch are
+timed, of an only one those after WARM; the loss is that of the held-out targets over the whole vocabulary,
+computed in one way for all.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import resource
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,8 @@ from giellm_utils.training.config import TrainingJob
 from giellm_utils.training.loss import IGNORE
 from giellm_utils.training.rows import Sequences, TargetCollator
 
-#: Steps before the clock starts: first touches of memory, and products that are set up at first use.
+#: Steps before the clock starts: first touches of memory, and products that are set up at first use, once for
+#: each length. A long training meets most lengths early, so few steps; a short one has its whole first epoch.
 WARM = 4
 
 
@@ -49,9 +52,10 @@ class Clock(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs) -> None:
         self.ends.append(time.perf_counter())
 
-    def sequences_per_second(self, batch: int) -> float:
-        """Of the steps after WARM, each of `batch` sequences."""
-        return batch * (len(self.ends) - WARM) / (self.ends[-1] - self.ends[WARM - 1])
+    def timed(self, epochs: int) -> list[float]:
+        """The seconds of each step of the last of `epochs`, of an only one of those after WARM."""
+        before = max(WARM, len(self.ends) * (epochs - 1) // epochs)
+        return [end - start for start, end in pairwise(self.ends[before - 1:])]
 
 
 def held_out_loss(model: torch.nn.Module, rows: Sequences, pad: int) -> float:
@@ -120,10 +124,11 @@ def _lora(job: TrainingJob) -> Any:
 
 
 def _arguments(job: TrainingJob, folder: Path) -> dict[str, Any]:
-    steps = len(read_jsonl(folder / "train.jsonl")) // job.training.batch_size
+    epochs = job.training.epochs
+    steps = round(len(read_jsonl(folder / "train.jsonl")) // job.training.batch_size * epochs)
     return {"output_dir": str(folder / "out"),
             "per_device_train_batch_size": job.training.batch_size,
-            "learning_rate": job.training.learning_rate, "num_train_epochs": job.training.epochs,
+            "learning_rate": job.training.learning_rate, "num_train_epochs": epochs,
             "warmup_steps": round(job.training.warmup_ratio * steps), "bf16": autocasts(), "use_cpu": True,
             "seed": job.seed, "save_strategy": "no", "report_to": "none", "disable_tqdm": True,
             "logging_steps": 1}
@@ -156,8 +161,10 @@ def main() -> None:
     def loss(of: torch.nn.Module) -> float:
         return round(held_out_loss(of, rows, tokenizer.pad_token_id), 4)
 
+    timed = clock.timed(round(job.training.epochs))
     write_json(folder / "measured.json", {
-        "sequences_per_second": round(clock.sequences_per_second(job.training.batch_size), 3),
+        "sequences_per_second": round(job.training.batch_size * len(timed) / sum(timed), 3),
+        "timed_steps": len(timed),
         # What is set up or compiled at first use is in the first step, which is not among those timed.
         "first_step_seconds": round(clock.ends[0] - clock.begin, 2),
         "steps": len(clock.ends), "peak_gib": round(peak / 2**20, 2), "threads": torch.get_num_threads(),
