@@ -19,7 +19,7 @@ from giellm_utils.inference.extractor import Extractor
 from giellm_utils.inference.live import answer_lines
 from giellm_utils.inference.results import Extraction
 from giellm_utils.inference.stream import Counts, extract_file, model_digest
-from giellm_utils.models.bundle import CARD
+from giellm_utils.models.bundle import CARD, find_weights
 
 
 def extract(
@@ -60,7 +60,9 @@ def extract(
         if live:
             _answer(extractor, **how)
         elif from_file:
-            weights = (model_digest(Path(model)) or model) + (f" on {base}" if base else "")
+            # Of a Hub id the files that it names today; "" for a base model known by its name.
+            there = Path(model) if Path(model).is_dir() else find_weights(model)
+            weights = (there and model_digest(there) or model) + (f" on {base}" if base else "")
             _file(extractor, Path(what), out, html, said, model=weights, overwrite=overwrite, **how)
         else:
             found = next(iter(extractor.extract([what], names, level))).at_least(min_confidence)

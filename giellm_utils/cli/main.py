@@ -27,7 +27,7 @@ from giellm_utils.core import paths
 from giellm_utils.core.artifacts import STAGES
 from giellm_utils.core.errors import GiellmError
 from giellm_utils.core.plan_record import FORCED
-from giellm_utils.core.settings import parse_override
+from giellm_utils.core.settings import ConfigError, parse_override
 from giellm_utils.experiment import notebooks, stages
 from giellm_utils.experiment.current import why_stale
 from giellm_utils.experiment.inherit import take_stage
@@ -87,6 +87,8 @@ def run(profile: ProfileOption = "mini",
         os.environ[FORCED] = "1"  # the notebooks run in processes of their own
     overrides = dict(parse_override(s) for s in set_ or ())
     loaded = load_profile(profile, overrides)
+    if name in (".", "..") or Path(name).name != name:
+        raise ConfigError(f"--name {name}: give the name of one folder below {paths.shown(paths.runs_dir())}")
     folder = paths.runs_dir() / (name or stages.default_run_name(loaded.name, overrides))
     chosen = stages.select(from_, until)
     given = {"profile": profile, "run_name": folder.name, "overrides": overrides}

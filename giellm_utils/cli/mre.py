@@ -72,6 +72,8 @@ def analyse(experiment: ExperimentOption = "mre",
     found = trials.analyse(due.cells, margin=(loaded.margin if margin is None else margin) / 100,
                            resamples=resamples, partial=partial, seed=seed)
     found = found.model_copy(update={"look": due.name, "stages": due.stages})
+    # Before anything is written: files of one look, or of none.
+    seen = None if partial else power.report(due.cells, DOCUMENTS, SEEDS, margin=found.margin, whole=False)
     for line in said(found, len(due.cells)):
         typer.echo(line)
     path = artifacts.write(out or planned, found)
@@ -79,8 +81,7 @@ def analyse(experiment: ExperimentOption = "mre",
     prefix = "" if path.name == planned.name else f"{path.stem}-"
     if due.probes or path.with_name(f"{prefix}probes.json").exists():
         typer.echo(paths.shown(artifacts.write(path.with_name(f"{prefix}probes.json"), probes)))
-    if not partial:
-        seen = power.report(due.cells, DOCUMENTS, SEEDS, margin=found.margin)
+    if seen:
         typer.echo(paths.shown(artifacts.write(path.with_name(f"{prefix}observed.json"), seen)))
 
 
@@ -130,8 +131,8 @@ def tails(repetitions: Annotated[int, typer.Option(min=10, help="Experiments a c
 def power(pilot: Annotated[Path, typer.Option(help="Folder of cells scored on dev.")],
           experiment: ExperimentOption = "mre",
           documents: Annotated[list[int] | None, typer.Option(
-              help="Test documents; again for another. Default: 4343 and 1000.")] = None,
-          seeds: Annotated[list[int] | None, typer.Option(help="Seeds. Default: 3, 5 and 10.")] = None,
+              min=2, help="Test documents; again for another. Default: 4343 and 1000.")] = None,
+          seeds: Annotated[list[int] | None, typer.Option(min=2, help="Default: 3, 5, 10.")] = None,
           margin: Annotated[float | None, typer.Option(
               min=0, help="Equivalence margin in points that the chance of \"no effect\" is of; default: the "
               "experiment's.")] = None,

@@ -70,11 +70,11 @@ class Design:
 
 
 def report(pilot: Iterable[Cell], documents: Sequence[int], seeds: Sequence[int], *,
-           power: float = POWER, margin: float = MARGIN) -> PowerReport:
+           power: float = POWER, margin: float = MARGIN, whole: bool = True) -> PowerReport:
     """What each primary outcome of the pilot's cells would show at every number of documents and seeds.
 
     A pilot of few seeds knows little of their variance: everything is also computed at its upper limit.
-    Raises TrialError as Trials does and for a pilot of one seed.
+    Raises TrialError as Trials does and for an outcome of one seed, which is left out unless `whole`.
     """
     trials = Trials(pilot)
     outcomes = []
@@ -84,6 +84,8 @@ def report(pilot: Iterable[Cell], documents: Sequence[int], seeds: Sequence[int]
         if c.metric not in PRIMARY_METRICS:
             continue
         common = sorted(set.intersection(*(trials.seeds(t, c.arm, x) for t in c.tasks for x in (c.a, c.b))))
+        if len(common) < 2 and not whole:
+            continue
         if len(common) < 2:
             raise TrialError(f"{c}: the pilot has {len(common)} seeds of both sides; train two or more")
         values = cluster_values([trials.pairs(t, c.arm, c.a, c.b, c.way, c.metric, common) for t in c.tasks])

@@ -16,6 +16,7 @@ from giellm_utils.core.schema import Level, Record
 from giellm_utils.data.config import DataConfig
 from giellm_utils.data.corpus import load_corpus
 from giellm_utils.data.registry import TASKS
+from giellm_utils.experiment.current import why_stale
 from giellm_utils.experiment.profile import Profile
 from giellm_utils.training.planning.effort import Work
 
@@ -35,7 +36,8 @@ def work_of(profile: Profile, *, count: int | None = None, tokens: int | None = 
     """
     run = runs_dir() / profile.name
     counted, records = run / CONVERT / "tokens.json", run / INSPECT / "records.jsonl"
-    if counted.exists() and records.exists() and tokens is None and count is None:
+    if tokens is None and count is None and not any(
+            why_stale(stage, profile, run, notebook=False) for stage in (INSPECT, CONVERT)):
         costs = artifacts.read(counted, TokensFile)
         found = counted_work(profile, costs, [Record.from_json(row) for row in read_jsonl(records)])
         said = [f"lengths as counted in {shown(run)}"]

@@ -56,7 +56,10 @@ _BATCH = 8
 
 
 def probeable(grid: Grid, runs: Path, cells: Path) -> Iterator[Address]:
-    """Cells in one joint sequence with gold labels whose training is at hand, without their probe yet."""
+    """Cells in one joint sequence with gold labels whose training is at hand, without their probe yet.
+
+    Raises QueueError for a probe without its cell: it would stand beside the next one, of other weights.
+    """
     for address in queue(grid):
         condition = conditions.get_condition(address.condition)
         if condition.levels != ("joint",) or condition.partner != "gold" or address.stage.arm != MAIN:
@@ -64,7 +67,10 @@ def probeable(grid: Grid, runs: Path, cells: Path) -> Iterator[Address]:
         training = conditions.folder(run_of(address, runs / grid.name), condition.name,
                                      task_of(address.dataset), address.seed)
         path = probe_path(cells, address.dataset, address.condition, address.seed)
-        if (training / "summary.json").exists() and not path.exists():
+        trained, scored_ = (training / "summary.json").exists(), address.path(cells).exists()
+        if path.exists() and not scored_:
+            raise QueueError(f"{path} is of a training whose cell is gone: move it away with the cell")
+        if trained and scored_ and not path.exists():
             yield address
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from giellm_utils.core import conditions
+from giellm_utils.core import artifacts, conditions
 from giellm_utils.core.artifacts import HistoryRow, TokensFile, Training, TrainingsFile
 from giellm_utils.core.files import read_jsonl
 from giellm_utils.core.paths import shown
@@ -19,7 +19,8 @@ from giellm_utils.experiment.plan import check_memory
 from giellm_utils.experiment.profile import Profile
 from giellm_utils.experiment.stages import Stage
 from giellm_utils.formats.base import Format
-from giellm_utils.systems.finetuned import FineTuned, is_finished
+from giellm_utils.systems.finetuned import FineTuned, FINGERPRINT, is_finished
+from giellm_utils.systems.fingerprints import read_fingerprint
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,13 @@ def _take_over(stage: Stage, system: FineTuned, records: Sequence[Record],
     wanted = system.fingerprint(records)
     if is_finished(system.folder, wanted):
         return
+    begun = any(read_fingerprint(folder / FINGERPRINT) == wanted for folder in (system.folder, system.coming))
     for donor in donors(stage.run, stage.profile):
         there = donor / system.folder.relative_to(stage.run)
         if is_finished(there, wanted):
+            summary = artifacts.read(there / "summary.json", Training)
+            if begun and summary.stopped_by_minutes:
+                continue  # what was begun here may have gone further than one that the clock stopped
             shutil.rmtree(system.coming, ignore_errors=True)
             take_folder(there, system.coming)
             show(f"{system.name}: taken over from {shown(donor)}")

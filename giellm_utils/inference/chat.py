@@ -214,7 +214,8 @@ def _reply(question: Question, response: Any) -> Reply:
     except (AttributeError, IndexError, TypeError):
         raise Passing("an answer that is not the API's JSON", billed=True) from None
     text, finish = text if isinstance(text, str) else "", str(choice.finish_reason or "")
-    for stop in question.parameters.get("stop") or ():
+    stops = question.parameters.get("stop") or ()
+    for stop in (stops,) if isinstance(stops, str) else stops:
         text = text.partition(stop)[0]  # `transformers serve` leaves it in
     if len(text) > MOST_CHARACTERS:
         text, finish = text[:MOST_CHARACTERS], "length"

@@ -47,6 +47,9 @@ def sidecar(path: Path) -> Path:
 
 def read_decoded(path: Path) -> Decoded | None:
     """The Decoded of a finished predictions file, None where there is none."""
+    begun = path.with_name(path.name + ".partial")
+    if sidecar(begun).exists() and not begun.exists():
+        return None  # killed between the file and what is said of it, which may be of the file before
     return artifacts.read(sidecar(path), Decoded) if path.exists() and sidecar(path).exists() else None
 
 

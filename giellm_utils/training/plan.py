@@ -135,7 +135,10 @@ def make_plan(profile: str, model: ModelConfig, training: TrainingConfig, work: 
         raise PlanError(f"{profile}: training.method qlora is for NVIDIA GPUs; set it to lora, or plan for a "
                         "machine that has one")
     planner = Planner(model, training, work, cpu=machine.cpu)
-    step = training.batch(machine.count)
+    used = machine.count if own.strategy != "one" else 1
+    if training.machine == "auto" and not machine.cpu:
+        used = machines.choose(training, machine.count)[1]
+    step = training.batch(used)
     strategies: tuple[Strategy, ...] = get_args(Strategy) if machine.count > 1 else ("one",)
     methods: tuple[Method, ...] = ("full", "lora") if machine.cpu else get_args(Method)
     options = {way: planner.option(way, machine, step.per_device)
@@ -150,7 +153,7 @@ def make_plan(profile: str, model: ModelConfig, training: TrainingConfig, work: 
         options=list(options.values()), own=options[own],
         effort=effort(
             work, flops(planner.arch, own.method, work, checkpointing=own.checkpointing), steps=steps,
-            epochs=steps * step.total / work.sequences, count=machine.count, tflops=machine.tflops,
+            epochs=steps * step.total / work.sequences, count=used, tflops=machine.tflops,
             utilisation=utilisation),
         published=_published(planner.arch, work.longest, machine.count))
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from transformers import TrainerCallback
 
-from giellm_utils.core.files import read_jsonl, write_text
+from giellm_utils.core.files import write_text
 
 LOG = "training.log"
 METRICS = "metrics.jsonl"
@@ -75,7 +75,10 @@ class Report(TrainerCallback):
 
     def __init__(self, folder: Path, minutes: float, resumed_step: int) -> None:
         self.folder, self.path, self.limit = folder, folder / METRICS, minutes * 60
-        kept = [r for r in read_jsonl(self.path) if r["step"] <= resumed_step] if self.path.exists() else []
+        # A row that a full disk cut off ends in no line end.
+        whole = self.path.read_text("utf-8").rpartition("\n")[0] if self.path.exists() else ""
+        rows = map(json.loads, whole.splitlines())
+        kept = [r for r in rows if r["step"] <= resumed_step]
         write_text(self.path, "".join(json.dumps(r) + "\n" for r in kept))
         self.before = kept[-1]["seconds"] if kept else 0.0
         self.start = time.monotonic()

@@ -6,6 +6,7 @@ import json
 import os
 import time
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
@@ -20,6 +21,11 @@ def command() -> typer.Typer:
     app = typer.Typer()
     app.command()(extract.extract)
     return app
+
+
+@pytest.fixture(autouse=True)
+def _no_hub(monkeypatch):
+    monkeypatch.setattr("giellm_utils.cli.extract.find_weights", lambda name: None)
 
 
 def test_the_command_and_its_exit_codes(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from giellm_utils.core.errors import GiellmError
     (["run", "--profile", "nonesuch"], "no profile 'nonesuch'"),
     (["run", "--profile", "smoke", "--set", "training.epohcs=1"], "training.epohcs: unknown key"),
     (["run", "--profile", "smoke", "--set", "training.conditions=[both]"], "no condition 'both'"),
+    (["run", "--profile", "smoke", "--name", "exp/a"], "--name exp/a: give the name of one folder"),
     (["run", "--profile", "smoke", "--from", "09"], "--from '09' is no stage"),
     (["run", "--profile", "smoke", "--from", "04", "--until", "02"], "comes after"),
     (["compare", "no-such-run", "nor-this"], "holds no scores of condition joint"),

@@ -173,3 +173,14 @@ def numbers(report: object) -> dict[str, float]:
 
 def words(report: object) -> dict[str, object]:
     return {at: value for at, value in leaves(report) if not isinstance(value, float)}
+
+
+def test_a_dataset_of_one_seed_leaves_a_look_whole(tmp_path) -> None:
+    for cell in cells_in(tmp_path / "mre"):
+        if cell.seed > 1:
+            (tmp_path / "mre" / "scnm" / cell.condition / f"seed-{cell.seed}.json.gz").unlink()
+    path = planned(tmp_path / "mre")
+    path.write_text(path.read_text("utf-8").replace("- 2\n", "").replace("- 3\n", ""), "utf-8")
+    said = called("analyse", "-e", path, "--cells", tmp_path / "mre", "--resamples", 50)
+    assert "observed.json" in said
+    assert not artifacts.read(tmp_path / "mre" / "observed.json", PowerReport).outcomes

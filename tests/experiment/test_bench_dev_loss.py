@@ -55,6 +55,7 @@ def test_a_killed_one_goes_on_with_the_training_that_was_cut(scratch_cache, tmp_
     def ask(texts=16, at=part):
         return dev_loss.run("embedded", SCRATCH, texts, 1, [1, 2], levers, lambda line: None, at)
 
+    monkeypatch.setattr(dev_loss, "git_revision", lambda: "one")
     unbroken = ask(at=None)
     monkeypatch.setattr(dev_loss.training, "train", dies)
     with pytest.raises(KeyboardInterrupt):
@@ -65,9 +66,11 @@ def test_a_killed_one_goes_on_with_the_training_that_was_cut(scratch_cache, tmp_
     assert trained == [(1, "recipe-1"), (1, "dropout-1"), (2, "recipe-2"), (2, "dropout-2")]
     # Another question is answered anew, and so is the same one at another commit.
     ask(texts=8)
-    monkeypatch.setattr(dev_loss, "git_revision", lambda: "another")
+    monkeypatch.setattr(dev_loss, "git_revision", lambda: "another-dirty")
     ask(texts=8)
     assert len(trained) == 12
+    ask(texts=8)  # other code may have been that dirty
+    assert len(trained) == 16
 
 
 def test_differences_are_paired_by_seed():

@@ -76,6 +76,21 @@ def test_a_stopped_training_goes_on_in_the_heir(in_process, tmp_path, monkeypatc
     assert (resumed.resumed_from_step, resumed.steps) == (1, 4) and hashes(runs / "tiny") == before
 
 
+def test_what_the_heir_has_begun_is_not_given_up_for_a_training_that_the_clock_stopped(in_process, tmp_path,
+                                                                                      monkeypatch):
+    runs = tmp_path.resolve() / "runs"
+    monkeypatch.setenv("GIELLM_RUNS_DIR", str(runs))
+    profile = write_profile(tmp_path, {"training": {"conditions": ["joint"], "minutes": 1e-9, "save_steps": 1,
+                                                    "keep_checkpoints": True}})
+    run_stages(profile, until="03")
+    run_stages(profile, {"training.minutes": 5}, from_="03", until="03")
+    [summary] = set(runs.rglob("summary.json")) - set((runs / "tiny").rglob("summary.json"))
+    summary.unlink()  # as a kill would have left it, two steps further than the run it went on from
+    shutil.rmtree(summary.parent / "model")
+    resumed = run_stages(profile, {"training.minutes": 5}, from_="03", until="03").trainings[0]
+    assert resumed.resumed_from_step > 1 and resumed.steps == 4
+
+
 def test_what_the_change_touches_is_asked_for_with_a_command_that_makes_it(runs, profile, in_process):
     changed = {"training.max_steps": 5, "data.task_limit": {"scnm": {"test": 5}}}
     with pytest.raises(StageError) as caught:

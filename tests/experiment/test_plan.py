@@ -87,3 +87,10 @@ def test_the_plan_of_a_run_is_that_of_its_own_lengths(runs, profile):
     work = counted_work(stage.profile, costs, records)
     assert (found.profile, found.longest, found.effort.sequences) == ("tiny", work.longest, 16)
     assert found.own.fits and found.assumed[0] == "texts as counted in this run"
+
+
+def test_a_run_of_other_settings_is_not_counted(runs, profile):
+    loaded = load_profile(str(profile))
+    assert work_of(loaded)[1][0].startswith("lengths as counted in")
+    changed = load_profile(str(profile), {"data.task_limit": {"scnm": {"train": 6}}})
+    assert "no tokenizer has counted" in work_of(changed)[1][0]

@@ -106,6 +106,16 @@ def test_answers_that_are_not_there_are_one_sentence(worked_off):
         probes.run(toy, runs, cells, 3, lambda line: None)
 
 
+def test_a_probe_whose_cell_was_moved_away_does_not_stand_beside_the_next_one(worked_off):
+    toy, runs, cells = worked_off
+    assert probes.run(toy, runs, cells, 3, lambda line: None) == 2
+    (cells / "scnm/joint/seed-1.json.gz").unlink()
+    with pytest.raises(grid.QueueError, match="probe-1.json.gz is of a training whose cell is gone: move it"):
+        probes.run(toy, runs, cells, 3, lambda line: None)
+    (cells / "scnm/joint/probe-1.json.gz").unlink()
+    assert not list(probes.probeable(toy, runs, cells))  # no probe of the old model before the new cell
+
+
 def test_answers_of_other_weights_are_not_mixed_in(worked_off):
     toy, runs, cells = worked_off
     weights = next((runs / "toy/scnm/joint/scnm/seed-1/model").glob("*.safetensors"))

@@ -45,6 +45,11 @@ def test_an_answer_and_what_was_sent(api):
     assert server.headers[0]["authorization"] == f"Bearer {KEY}"
 
 
+def test_one_string_to_stop_at_is_one_and_not_its_characters():
+    reply, _ = asked(Reply("<社会>固有表現抽出:無い;</s>もう一つ"), stop="</s>")
+    assert reply.text == "<社会>固有表現抽出:無い;"
+
+
 def test_a_huge_answer_is_cut_and_counts_as_out_of_tokens():
     reply, _ = asked(Reply("あ" * 100_000, usage=False))
     assert len(reply.text) == MOST_CHARACTERS and reply.finish == "length"

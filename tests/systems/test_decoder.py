@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from giellm_utils.core import artifacts
 from giellm_utils.core.answer import Answer, Problem
 from giellm_utils.core.conditions import CONDITIONS
 from giellm_utils.core.schema import Item
@@ -124,6 +125,19 @@ def test_what_was_begun_with_other_settings_begins_again_and_the_old_file_stays(
     decoder(folder, batch_size=3).write(RECORDS, "scnm", "free", path)
     assert "joint.scnm.jsonl.partial: begun with other settings, begins again" in capsys.readouterr().out
     assert json.loads(sidecar(path).read_text())["fingerprint"]["batch size"] == 3
+
+
+def test_a_file_that_a_kill_parted_from_its_fingerprint_is_not_taken_for_the_one_before(folder, tmp_path,
+                                                                                        monkeypatch):
+    path, write = tmp_path / "joint.scnm.jsonl", artifacts.write
+    decoder(folder).write(RECORDS, "scnm", "free", path)
+    monkeypatch.setattr(artifacts, "write", lambda *_: pytest.fail("killed"))
+    with pytest.raises(pytest.fail.Exception):
+        decoder(folder, batch_size=3).write(RECORDS, "scnm", "free", path)
+    assert not decoder(folder).is_written(RECORDS, "scnm", "free", path)
+    monkeypatch.setattr(artifacts, "write", write)
+    decoder(folder).write(RECORDS, "scnm", "free", path)
+    assert decoder(folder).is_written(RECORDS, "scnm", "free", path)
 
 
 def test_two_answers_are_put_together():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import TrainerCallback, TrainerState
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from giellm_utils.core.files import read_jsonl
 from giellm_utils.core.settings import ConfigError
@@ -61,16 +62,30 @@ def test_early_stopping_keeps_the_weights_with_the_lowest_dev_loss(scratch_cache
     assert all(torch.equal(kept[key], best[key]) for key in best)
 
 
+def test_a_training_killed_after_its_last_evaluation_keeps_the_same_weights(scratch_cache, tmp_path):
+    options = {"epochs": 30.0, "splits": ["train"], "early_stopping": 1, "save_steps": 1000,
+               "learning_rate": 0.1, "keep_checkpoints": True}
+    folder = tmp_path / "killed"
+    summary, losses = trained(folder, **options)
+    kept = load_file(folder / "model" / "model.safetensors")
+    (folder / "summary.json").unlink()
+    shutil.rmtree(folder / "model")
+    again, measured = trained(folder, **options)
+    assert (again.best_step, measured) == (summary.best_step, losses)
+    weights = load_file(folder / "model" / "model.safetensors")
+    assert all(torch.equal(kept[key], weights[key]) for key in kept)
+
+
 def test_a_resumed_training_stops_where_an_unbroken_one_does(tmp_path):
     """Also where its folder was moved: a checkpoint names the best one by its path."""
     (tmp_path / "checkpoint-12").mkdir()
-    stop, control = KeepBest(2), type("Control", (), {})()
+    stop, control = KeepBest(2), TrainerControl()
     state = TrainerState(global_step=18, best_global_step=12,
                          best_model_checkpoint="/elsewhere/checkpoint-12",
                          log_history=[{"eval_loss": x} for x in (3.0, 2.0, 2.5)])
     stop.on_train_begin(type("Arguments", (), {"output_dir": str(tmp_path)}), state, control)
     assert state.best_model_checkpoint == str(tmp_path / "checkpoint-12")
-    control.should_training_stop = False
+    assert not control.should_training_stop
     stop.on_evaluate(None, state, control)
     assert control.should_save and not control.should_training_stop
     state.log_history.append({"eval_loss": 2.1})

@@ -115,6 +115,20 @@ def test_the_paper_on_eight_times_80_gb():
     assert planner.memory(way, count, 1).total <= hardware.capacity(size)
 
 
+def test_steps_and_hours_are_those_of_the_devices_that_would_be_used():
+    """machine auto takes one GPU of eight where no global_batch keeps the step, and 2 of 3 to share out 8."""
+    alone = TrainingConfig(conditions=["joint"], batch_size=8, epochs=1)
+    shared = alone.model_copy(update={"global_batch": 8})
+
+    def effort(training: TrainingConfig, devices: str):
+        return make_plan("x", LLAMA_7B, training, WORK, hardware.parse(devices)).effort
+
+    one = effort(alone, "1xA100-80GB")
+    assert effort(alone, "8xA100-80GB") == one and one.steps == 563
+    assert effort(shared, "3xA100-80GB").hours == pytest.approx(one.hours / 2)
+    assert effort(alone.model_copy(update={"machine": "single"}), "8xA100-80GB") == one
+
+
 @pytest.mark.parametrize("text, count, gib, tflops", [
     ("8xA800-80GB", 8, 78.8, 312), ("1xH100-80GB", 1, 78.8, 989), ("1x24GB", 1, 23.64, None)])
 def test_machines_are_read(text, count, gib, tflops):

@@ -69,6 +69,14 @@ def test_a_resumed_training_adds_up_its_seconds_and_counts_its_own_steps(tmp_pat
     assert lines[-1].endswith("8:40 min, 1:10 min left")
 
 
+def test_a_row_that_a_full_disk_cut_off_is_dropped(tmp_path, monkeypatch):
+    said(tmp_path, monkeypatch, {10: 500}, minutes=100)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 15, "lo')
+    said(tmp_path, monkeypatch, {20: 10}, minutes=100, resumed=15)
+    assert [row["step"] for row in read_jsonl(tmp_path / "metrics.jsonl")] == [10, 20]
+
+
 def test_tensorboard_is_a_switch_and_a_resumed_training_goes_on_in_its_curves(scratch_cache, tmp_path):
     options = {"max_steps": 6, "log_steps": 1, "save_steps": 2}
     write_job(tmp_path, job_of(), ROWS)

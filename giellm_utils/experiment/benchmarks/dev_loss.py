@@ -86,7 +86,9 @@ def run(source: str, model: ModelConfig, texts: int, epochs: int, seeds: list[in
 def _stands(part: Path | None, asked: dict[str, Any], levers: list[str]) -> dict[str, Any]:
     """Lever -> title and losses so far: those in `part` where it answers what is asked, none elsewhere."""
     kept = read_json(part) if part and part.exists() else {"levers": {}}
-    known = kept["levers"] if all(kept.get(key) == value for key, value in asked.items()) else {}
+    # "-dirty" and "unknown" can be any code.
+    sure = not asked["git"].endswith(("-dirty", "unknown"))
+    known = kept["levers"] if sure and all(kept.get(key) == value for key, value in asked.items()) else {}
     return {name: known.get(name) or {"title": TITLES[name], "losses": {over: {} for over in OVER}}
             for name in levers}
 
