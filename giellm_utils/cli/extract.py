@@ -60,10 +60,8 @@ def extract(
         if live:
             _answer(extractor, **how)
         elif from_file:
-            # Of a Hub id the files that it names today; "" for a base model known by its name.
-            there = Path(model) if Path(model).is_dir() else find_weights(model)
-            weights = (there and model_digest(there) or model) + (f" on {base}" if base else "")
-            _file(extractor, Path(what), out, html, said, model=weights, overwrite=overwrite, **how)
+            _file(extractor, Path(what), out, html, said, model=_weights(model, base),
+                  overwrite=overwrite, **how)
         else:
             found = next(iter(extractor.extract([what], names, level))).at_least(min_confidence)
             _print(found)
@@ -74,6 +72,12 @@ def extract(
     except KeyboardInterrupt:
         _say("stopped; the same command goes on from here" if out else "stopped")
         raise typer.Exit(130) from None
+
+
+def _weights(model: str, base: str | None) -> str:
+    """What tells the model of a file that is resumed: of a Hub id the files that it names today."""
+    there = Path(model) if Path(model).is_dir() else find_weights(model)
+    return (there and model_digest(there) or model) + (f" on {base}" if base else "")
 
 
 def _check(what: str, from_file: bool, out: Path | None, html: Path | None, min_confidence: float) -> None:

@@ -1,4 +1,4 @@
-"""Placebo partners: the other level of a joint target replaced by one of its form that says nothing.
+"""Placebo partners: the other level of a joint target replaced by one of its form that says less.
 
 Each is a function of record, task and seed, drawn from a SHA-1 of seed and record id, so that the order of
 the records does not matter, nor their number but to lengths and foreign words. For training sequences
