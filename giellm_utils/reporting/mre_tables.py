@@ -229,19 +229,21 @@ def tails(report: TailReport) -> str:
 
 
 def bound(report: BoundReport) -> str:
-    """Accuracy from each source, and bits a word label."""
+    """Accuracy of the class from each source, of a gold word's label without and with the class, and bits."""
     sources = [p.source for p in report.tasks[0].text_label]
     rows = []
     for t in report.tasks:
         w = t.word_labels
-        bits = (None, None) if w is None else (f"{w.bits:.2f}", f"{w.bits_given_class:.2f}")
+        known = (None,) * 4 if w is None else (
+            f"{100 * w.accuracy:.1f}", f"{100 * w.accuracy_given_class:.1f}", f"{w.bits:.2f}",
+            f"{w.bits_given_class:.2f}")
         accuracies = (f"{100 * p.accuracy:.1f} [{100 * p.low:.1f}, {100 * p.high:.1f}]" for p in t.text_label)
         rows.append((task_title(t.task), f"{t.test:,}", *accuracies,
-                     f"{points(t.gain.value)} {interval(t.gain.low, t.gain.high)}", *bits))
+                     f"{points(t.gain.value)} {interval(t.gain.low, t.gain.high)}", *known))
     return rows_to_markdown(
         ("dataset", "test", *("frequent class" if s == "majority" else f"class from {s}" for s in sources),
-         "gold words add",
-         "bits a word label", "given the class"), rows)
+         "gold words add", "label of a word, the most frequent", "the most frequent of the class",
+         "bits a label", "given the class"), rows)
 
 
 def power(report: PowerReport) -> str:

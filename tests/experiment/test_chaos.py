@@ -123,6 +123,13 @@ def test_a_start_that_fails_though_nobody_killed_it_is_a_fault(scripted, tmp_pat
         lives.chaos(tmp_path, ["fake"], 3, seed=2, minutes=5)
 
 
+def test_what_a_target_reads_is_made_before_it(scripted, monkeypatch, tmp_path):
+    second = type("Second", (Fake,), {"name": "second", "needs": "fake"})()
+    monkeypatch.setattr(lives, "targets", lambda work: {"fake": Fake(), "second": second})
+    found = lives.chaos(tmp_path, ["second"], 1, seed=1, minutes=5)
+    assert (tmp_path / "whole" / "fake.json").exists() and list(found.unbroken) == ["second"]
+
+
 def test_bench_chaos_writes_what_is_whole_and_says_what_is_not_clean(scripted, monkeypatch, tmp_path):
     def asked(*arguments: str):
         return CliRunner().invoke(bench_app, ["chaos", "--work", str(tmp_path), "--out",

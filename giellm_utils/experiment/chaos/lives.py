@@ -101,6 +101,8 @@ def chaos(work: Path, names: Sequence[str], kills: int, seed: int, minutes: floa
                          "--work")
     all_targets, unbroken = targets(work), {}
     for name in names:
+        if all_targets[name].needs:
+            Chaos(all_targets[all_targets[name].needs], work, seed).unbroken()
         one = Chaos(all_targets[name], work, seed)
         unbroken[name] = one.unbroken()
         while (done := sum(len(x.kills) for x in lives if x.target == name)) < kills:

@@ -33,6 +33,8 @@ class Target(ABC):
     name: str
     #: Exit codes of a command that came to its end.
     ends: tuple[int, ...] = (0,)
+    #: The target whose unbroken end it reads.
+    needs: str = ""
 
     def prepare(self, folder: Path) -> None:  # noqa: B027 (nothing, where the command needs nothing)
         """Put into `folder`, which is there, what the command reads."""
@@ -198,7 +200,7 @@ def smoke_records() -> tuple[list[Record], Format]:
 class ExtractTarget(Target):
     """`giellm extract` on a file of which every 20th line is bad, with the model in a training's folder."""
 
-    name = "extract"
+    name, needs = "extract", "training"
     ends = (3,)  # some lines were bad
 
     def __init__(self, training: Path, lines: int = 1000) -> None:
